@@ -1,31 +1,25 @@
 """K sampled responses to each prompt, as candidates for ranking."""
 
-import argparse
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import transformers
 from transformers import PreTrainedModel
 
-from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
-from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
-from rlhf.labels.remote_candidates import sample_from_server
-from rlhf.labels.sample_journal import SUFFIX, SampleJournal, model_version
-from rlhf.manifest import write_atomically
+from rlhf.labels.sample_journal import SampleJournal, model_version
 from rlhf.models.compatibility import check_input_model
 from rlhf.models.generation.generate import sample_batches
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 from rlhf.runtime.progress import progress
+from rlhf.types import Prompt
 
 
 def sample_candidates(
@@ -66,131 +60,111 @@ def sample_candidates(
         DataError: prompts that cannot be used, or that leave a model no room for a response.
         CheckpointError: a folder that is not a model, or that changed after its manifest.
     """
-    if not 0 < len(models) <= num_responses:
-        raise ConfigError(
-            f"num_responses={num_responses} cannot be divided among {len(models)} models; use at "
-            "least one response per model.",
-            code="key-conflict",
-        )
-    chats = [
-        sampling_tokenizer(model, chat_template, max_new_tokens, template_kwargs=template_kwargs)
-        for model in models
-    ]
+    sampling = _Sampling(
+        models=models,
+        num_responses=num_responses,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        chat_template=chat_template,
+        template_kwargs=template_kwargs,
+    )
+    chats = sampling.tokenizers()
     loaded = load_prompts(
         prompts_file, others=chats, response_length=max_new_tokens, bad_rows=bad_rows
     )
     rows = loaded.rows
-    counts = [len(range(index, num_responses, len(models))) for index in range(len(models))]
-    settings = {
-        "models": [[model, model_version(model)] for model in models],
-        "prompts": loaded.use.sha256,
-        "num_responses": num_responses,
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "seed": seed,
-        "chat_template": chat_template,
-        "template_kwargs": template_kwargs,
-    }
+    prompts = [row.prompt for row in rows]
     with (
-        SampleJournal(journal_file, settings) as journal,
+        SampleJournal(journal_file, sampling.settings(loaded.use.sha256)) as journal,
         progress("responses", num_responses * len(rows), journal.num_texts) as advance,
     ):
-        for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
-            done = journal.prompts_with(index)
+        for place, chat in enumerate(chats):
+            done = journal.prompts_with(place)
             if len(done) == len(rows):
                 continue  # its weights are not needed
-            batches = sample_batches(
-                load_on_device(model),
-                chat,
-                [row.prompt for row in rows],
-                num_responses=counts[index],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed + 1_000_003 * index,  # a model given twice samples different responses
-                batch_size=batch_size,
-                skip=done,
+            for prompt, texts in sampling.texts(place, chat, prompts, batch_size, done):
+                journal.add(prompt, place, texts)
+                advance(len(texts))
+    return journal.candidates(rows, sampling.authors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sampling:
+    """Which model samples how many responses to a prompt, and how."""
+
+    models: Sequence[str]
+    num_responses: int
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    chat_template: str
+    template_kwargs: Mapping[str, object] | None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.models) <= self.num_responses:
+            raise ConfigError(
+                f"num_responses={self.num_responses} cannot be divided among {len(self.models)} "
+                "models; use at least one response per model.",
+                code="key-conflict",
             )
-            for prompt, samples in (item for batch in batches for item in batch.items()):
-                journal.add(prompt, index, [sample.response for sample in samples])
-                advance(len(samples))
-    authors = [model for model, count in zip(models, counts, strict=True) for _ in range(count)]
-    return journal.candidates(rows, authors)
 
+    @property
+    def counts(self) -> list[int]:
+        """Responses to a prompt by each model."""
+        num_models = len(self.models)
+        return [len(range(place, self.num_responses, num_models)) for place in range(num_models)]
 
-def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
-    """Write one JSON line per candidate: other columns, prompt, responses and models."""
-    rows = [
-        {
-            **candidate.columns,
-            "prompt": candidate.prompt,
-            "responses": list(candidate.responses),
-            "models": list(candidate.models),
+    @property
+    def authors(self) -> list[str]:
+        """The model of each response to a prompt."""
+        counts = zip(self.models, self.counts, strict=True)
+        return [model for model, count in counts for _ in range(count)]
+
+    def tokenizers(self) -> list[ChatTokenizer]:
+        """The checked tokenizer of each model."""
+        return [
+            sampling_tokenizer(
+                model,
+                self.chat_template,
+                self.max_new_tokens,
+                template_kwargs=self.template_kwargs,
+            )
+            for model in self.models
+        ]
+
+    def settings(self, prompts: str) -> dict[str, object]:
+        """What the responses depend on, for the journal. prompts: hash of their file."""
+        return {
+            **asdict(self),
+            "models": [[model, model_version(model)] for model in self.models],
+            "prompts": prompts,
         }
-        for candidate in candidates
-    ]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_atomically(path, "".join(lines))
 
-
-def sample(args: argparse.Namespace) -> None:
-    """`rlhf sample` with these options."""
-    quiet_logs()
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    console = plain_console(stderr=True, soft_wrap=True)
-    output = Path(args.output)
-    rejects = output.parent / REJECTS
-    bad_rows = BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None
-    journal_file = output.with_name(output.name + SUFFIX)
-    if journal_file.is_file():
-        console.print(f"continuing with the responses in {journal_file}")
-    try:
-        candidates = _sampled(args, bad_rows, journal_file)
-    except KeyboardInterrupt:
-        console.print(
-            f"the responses so far are in {journal_file}; the same command continues after them"
+    def texts(
+        self,
+        place: int,
+        chat: ChatTokenizer,
+        prompts: Sequence[Prompt],
+        batch_size: int,
+        skip: Collection[int],
+    ) -> Iterator[tuple[int, list[str]]]:
+        """(index of a prompt, responses to it) by the model of this place."""
+        batches = sample_batches(
+            load_on_device(self.models[place]),
+            chat,
+            prompts,
+            num_responses=self.counts[place],
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            # A model given twice samples different responses.
+            seed=self.seed + 1_000_003 * place,
+            batch_size=batch_size,
+            skip=skip,
         )
-        raise
-    write_candidates(output, candidates)
-    journal_file.unlink()
-    blank = sum(not text.strip() for row in candidates for text in row.responses)
-    total = sum(len(row.responses) for row in candidates)
-    console.print(
-        f"{counted(total, 'response')} to {counted(len(candidates), 'prompt')} ({blank} of them "
-        f"empty) in {args.output}; "
-        f"next: {rlhf_command('label', 'import', args.output, '--store', 'STORE')}",
-        highlight=False,
-    )
-
-
-def _sampled(
-    args: argparse.Namespace, bad_rows: BadRows | None, journal_file: Path
-) -> list[Candidate]:
-    """Responses of a server or of models that are loaded here."""
-    if args.server is not None:
-        return sample_from_server(
-            args.server,
-            args.model,
-            args.prompts,
-            num_responses=args.num_responses,
-            max_new_tokens=args.max_new_tokens,
-            temperature=args.temperature,
-            seed=args.seed,
-            bad_rows=bad_rows,
-            journal_file=journal_file,
-        )
-    return sample_candidates(
-        args.model,
-        args.prompts,
-        num_responses=args.num_responses,
-        max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        chat_template=args.chat_template,
-        template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
-        bad_rows=bad_rows,
-        journal_file=journal_file,
-    )
+        for batch in batches:
+            for prompt, samples in batch.items():
+                yield prompt, [sample.response for sample in samples]
 
 
 def sampling_tokenizer(

@@ -1,6 +1,7 @@
 """Responses of models behind an OpenAI-compatible server, as candidates for ranking."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf.data.rows.bad_rows import BadRows
@@ -43,12 +44,7 @@ def sample_from_server(
         DataError: prompts that cannot be used.
         TrainingError: the server was lost, or rejects the requests.
     """
-    if len(models) > num_responses:
-        raise ConfigError(
-            f"num_responses={num_responses} cannot be divided among {len(models)} models; use at "
-            "least one response per model.",
-            code="key-conflict",
-        )
+    _check_counts(models, num_responses)
     served = served_models(address, models)
     names = [each.model for each in served]
     loaded = load_prompts(prompts_file, bad_rows=bad_rows)
@@ -69,20 +65,54 @@ def sample_from_server(
         progress(f"responses of {address}", total, journal.num_texts) as advance,
     ):
 
-        def ask(job: tuple[int, int]) -> None:
-            place, index = job
+        def ask(job: _Job) -> None:
             response = respond(
-                served[index % len(served)],
-                rows[place].prompt,
+                served[job.number % len(served)],
+                rows[job.prompt].prompt,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
-                seed=seed + 1000 * place + index,
-                tools=rows[place].tools,
+                seed=job.seed(seed),
+                tools=rows[job.prompt].tools,
             )
-            journal.add(place, index, [response.response])
+            journal.add(job.prompt, job.number, [response.response])
             advance(1)
 
-        done = [journal.prompts_with(index) for index in range(num_responses)]
-        jobs = [(p, n) for p in range(len(rows)) for n in range(num_responses) if p not in done[n]]
-        run_together(ask, jobs)
+        run_together(ask, _missing(journal, len(rows), num_responses))
     return journal.candidates(rows, authors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A response to sample."""
+
+    prompt: int  # its index
+    number: int  # among the responses to the prompt
+
+    def seed(self, first: int) -> int:
+        """A seed other than those of the other responses."""
+        return first + 1000 * self.prompt + self.number
+
+
+def _missing(journal: SampleJournal, num_prompts: int, num_responses: int) -> list[_Job]:
+    """The responses that the journal has not, all those to a prompt in a row."""
+    done = [journal.prompts_with(number) for number in range(num_responses)]
+    return [
+        _Job(prompt=prompt, number=number)
+        for prompt in range(num_prompts)
+        for number in range(num_responses)
+        if prompt not in done[number]
+    ]
+
+
+def _check_counts(models: Sequence[str], num_responses: int) -> None:
+    """Check that each model samples a response to each prompt.
+
+    Raises:
+        ConfigError: there are more models than responses.
+    """
+    if len(models) > num_responses:
+        raise ConfigError(
+            f"num_responses={num_responses} cannot be divided among {len(models)} models; use at "
+            "least one response per model.",
+            code="key-conflict",
+        )

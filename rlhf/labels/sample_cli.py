@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     _check(options)
     check_output_file(Path(options.output))
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
-    from rlhf.labels.candidates import sample
+    from rlhf.labels.sample_command import sample
 
     sample(options)
     return STATUS_DONE
