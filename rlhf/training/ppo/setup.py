@@ -2,41 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from rlhf.data.files.memory import Data
-from rlhf.data.held_out import load_train_and_held_out_prompts
-from rlhf.data.rows.bad_rows import REJECTS, BadRows
-from rlhf.data.rows.load import load_prompts, load_texts
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.errors import ConfigError
 from rlhf.manifest import DataUse, Manifest
-from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
+from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.context_length import beyond_training
 from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
-from rlhf.rewards.config import OF_CALLS, RewardConfig
-from rlhf.rewards.rendered import reward_texts
-from rlhf.rewards.scorers import check_options, check_source
 from rlhf.rewards.spec import RewardSpec
 from rlhf.rollouts.environment import EnvironmentSpec, parse_environment
-from rlhf.runtime.field_types import changed_fields
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.provenance import stage_manifest
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.environment import check_environment
+from rlhf.training.ppo.reward_check import check_no_reward, check_reward_sources, models_of_reward
+from rlhf.training.ppo.rows import RowsInMemory, load_rows
 from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.validation import check_device, check_sharding
 from rlhf.types import PromptRow
 
 FRESH = "fresh"  # value_model_path: the policy's trunk with a new head
-# Keys of the reward that only its sources read.
-OF_SOURCES = (
-    *("normalize_reward", "reward_aggregation", "reward_uncertainty_coef"),
-    *("reward_chat_template", "reward_chat_template_kwargs"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,22 +138,10 @@ def check_run(
     if environment is None and settings.ppo.environment is not None:
         environment = parse_environment(settings.ppo.environment)
     if not rewards:
-        _check_no_reward(settings.reward)
+        check_no_reward(settings.reward)
     chat, built_on = check_models(settings, rewards)
-    with BadRows(
-        drop=settings.data.drop_bad_rows, reject_file=Path(settings.run.output_dir) / REJECTS
-    ) as bad_rows:
-        load = partial(
-            load_prompts,
-            chat=chat,
-            max_length=settings.ppo.max_prompt_length,
-            response_length=settings.ppo.max_completion_length,
-            bad_rows=bad_rows,
-        )
-        rows = load_train_and_held_out_prompts(
-            load, settings.data, seed=settings.run.seed, train=prompts, held_out=eval_prompts
-        )
-        texts, text_uses = _load_texts(settings, bad_rows, ptx_data)
+    given = RowsInMemory(prompts=prompts, eval_prompts=eval_prompts, ptx_data=ptx_data)
+    rows = load_rows(settings, chat, given)
     if environment is not None:
         check_environment(
             environment,
@@ -173,12 +149,7 @@ def check_run(
             [*rows.train, *rows.held_out],
             max_prompt_length=settings.ppo.max_prompt_length,
         )
-    calls = settings.reward.calls
-    check_options(rewards, calls, changed_fields(settings.reward, OF_CALLS))
-    for spec in rewards:
-        for split in (rows.train, rows.held_out):
-            if split and not spec.is_model:
-                check_source(spec, calls, reward_texts(chat), split)
+    check_reward_sources(rewards, settings.reward, chat, rows)
     return PPOSetup(
         settings=settings,
         world_size=world_size,
@@ -187,8 +158,8 @@ def check_run(
         built_on=built_on,
         prompts=rows.train,
         held_out=(rows.held_out or rows.train)[: settings.ppo.num_eval_prompts],
-        texts=texts,
-        uses=[*rows.uses, *text_uses],
+        texts=rows.texts,
+        uses=rows.uses,
         environment=environment,
     )
 
@@ -205,49 +176,9 @@ def check_models(
     chat, _ = load_checked_tokenizer(
         base, settings.data.chat_template, template_kwargs=settings.data.template_kwargs
     )
-    templates = settings.reward.templates(rewards, raw=chat.raw)
-    built_on = [base]
-    for spec in rewards:
-        if spec.path is None:
-            if spec.is_function:
-                spec.function()
-            if (language_model := spec.language_model) is not None:
-                built_on.append(language_model)
-            continue
-        reward_chat, _ = load_checked_tokenizer(
-            spec.path,
-            templates[spec.name].template,
-            template_kwargs=templates[spec.name].kwargs,
-            judges=True,
-        )
-        check_same_format(base, chat, spec.path, reward_chat)
-        built_on.append(spec.path)
+    built_on = [base, *models_of_reward(base, chat, rewards, settings.reward)]
     value_model = config.value_model_path
     if value_model is not None and value_model not in (FRESH, *built_on):
         load_checked_tokenizer(value_model, "none" if chat.raw else "auto", judges=True)
         built_on.append(value_model)
     return chat, built_on
-
-
-def _check_no_reward(config: RewardConfig) -> None:
-    """Check that no key of the reward is set where the environment alone rewards.
-
-    Raises:
-        ConfigError: the key.
-    """
-    for name in changed_fields(config, OF_SOURCES):
-        raise ConfigError(
-            f"{name} is about sources of the reward, and the environment alone rewards; leave it "
-            "out, or give a reward too.",
-            code="key-conflict",
-        )
-
-
-def _load_texts(
-    settings: PPOSettings, bad_rows: BadRows, data: Data | None
-) -> tuple[Sequence[str], Sequence[DataUse]]:
-    source = data if data is not None else settings.ppo.ptx_data
-    if source is None:
-        return [], []
-    loaded = load_texts(source, role="ptx", bad_rows=bad_rows)
-    return loaded.rows, [loaded.use]
