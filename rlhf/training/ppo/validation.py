@@ -118,15 +118,21 @@ def check_device(config: "PPOConfig") -> None:
     Raises:
         ConfigError: the key.
     """
-    if not (config.cuda_graphs or config.compile):
+    if not (config.cuda_graphs or config.compile or config.rollout_sleep):
         return
-    import torch  # takes a second, and most runs have neither key
+    import torch  # takes a second, and most runs have none of these keys
 
     from rlhf.models.compiled import missing_compiler
 
     if config.cuda_graphs and not torch.cuda.is_available():
         raise ConfigError(
             "cuda_graphs=true needs a CUDA GPU and this machine has none; leave it out.",
+            code="unsupported",
+        )
+    if config.rollout_sleep and not torch.cuda.is_available():
+        raise ConfigError(
+            "rollout_sleep=true frees the server's GPU memory between rollouts, and this machine "
+            "has no GPU; leave it out.",
             code="unsupported",
         )
     if config.compile and (missing := missing_compiler()):

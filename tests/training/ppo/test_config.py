@@ -207,10 +207,16 @@ def test_skipped_responses_leave_each_process_a_row():
         check_processes(settings(**keys, on_reward_error="skip"), num_held_out=9, num_processes=2)
 
 
-def test_cuda_graphs_without_a_gpu_raise(monkeypatch):
+@pytest.mark.parametrize(
+    "keys", [{"cuda_graphs": True}, {"rollout_engine": "vllm", "rollout_sleep": True}], ids=str
+)
+def test_keys_that_need_a_gpu_raise_without_one(keys, monkeypatch):
+    config = PPOConfig(max_steps=2, **keys)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with raises("unsupported", "cuda_graphs"):
-        check_device(PPOConfig(max_steps=2, cuda_graphs=True))
+    with raises("unsupported", f"{list(keys)[-1]}=true", "GPU"):
+        check_device(config)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    check_device(config)
 
 
 def test_mode_lora_with_sharded_weights_raises():
