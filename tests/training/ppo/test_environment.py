@@ -282,12 +282,16 @@ def test_class_is_an_argument_of_the_trainer(folder):
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", range(2))
 def test_policy_learns_to_follow_the_hint(tmp_path, seed):
-    """From random weights to (nearly) the optimum of 1, which needs the environment's messages."""
+    """From random weights to (nearly) the optimum of 1, which needs the environment's messages.
+
+    Without the entropy bonus a run may stay at two different guesses, without the hint.
+    """
     folder = make_world(tmp_path, seed=seed)
     made = trainer(
         folder, tmp_path / "run", seed=seed, rows=ROWS, environment=Guess, max_steps=120,
         rollout_batch_size=96, num_minibatches=2, num_ppo_epochs=2, max_completion_length=8,
         max_turns=2, learning_rate=3e-3, kl_coef=0.0, save_steps=120, num_generations=1,
+        entropy_coef=0.02,
     )  # fmt: skip
     made.train()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
