@@ -127,14 +127,17 @@ def test_plain_sum_trains_on_the_scores_themselves(folder, tmp_path):
 
 
 def test_skipped_responses_are_counted_by_source(folder, tmp_path):
-    """One of ten prompts has no score: 2 of 20 responses."""
+    """One of ten prompts has none: 2 of 20 responses. The others are standardised without them."""
     keys = {"rollout_batch_size": 20, "num_minibatches": 2, "num_generations": 2, "max_steps": 1}
+    keys |= {"reward_aggregation": "normalized_sum"}
     reward = [f"{folder}/reward.py:vowels", f"{folder}/functions.py:sometimes"]
     one = trainer(folder, tmp_path, rows=ROWS, reward=reward, on_reward_error="skip", **keys)
     batch = one.sampler.next_prompts(1)
     rollouts = one.sampler.roll_out(one.models.policy, batch, 1)
     scored = one.sampler.score(rollouts, 1, most_skipped=0.2)
     assert len(scored.rollouts.texts) == 18
+    trained = scores_to_train_on(scored, one.reward).scores.scores
+    assert float(trained.mean()) == pytest.approx(0, abs=1e-5)
     metrics = one.sampler.take_counts()
     assert metrics["reward_unusable/functions.py:sometimes"] == pytest.approx(0.1)
     assert metrics["reward_unusable/reward.py:vowels"] == 0.0
