@@ -8,6 +8,7 @@ import runpy
 import sys
 
 import pytest
+import torch
 
 from rlhf.evaluation import api
 from rlhf.evaluation.core.records import read_records
@@ -109,10 +110,22 @@ def test_metrics_agree_with_those_of_the_native_engine(evaluate, tmp_path, serve
 
 
 def test_each_model_is_sampled_with_its_own_weights(evaluate, tmp_path, server):
-    """The weights of both models are sent to the running server, and two batches are sampled."""
+    """Both models' weights are sent to the running server, which is tried and asked 6 prompts."""
     assert evaluate(tmp_path / "run", *keys_of("fake server", server)) == 0
     assert server.asked.count("/collective_rpc") == 2
-    assert server.asked.count("/v1/completions") == 12
+    assert server.asked.count("/v1/completions") == 2 * (1 + 6)
+
+
+def test_server_that_ignores_new_weights_ends_the_evaluation(folder):
+    """Its head is 100 times as large; one response shows it, and no prompt is sampled."""
+    server = FakeServer(folder / "first", deaf=True)
+    with torch.no_grad():
+        server.model.lm_head.weight.mul_(100)
+    keys = {"rollout_engine": "vllm", "rollout_server": server.address}
+    with raises("engine-mismatch", "model first", "nats per token"):
+        api.evaluate({"first": folder / "first"}, folder / "prompts.jsonl", **keys)
+    server.close()
+    assert server.asked.count("/v1/completions") == 1
 
 
 def test_keys_of_the_engine_are_arguments_of_the_function():

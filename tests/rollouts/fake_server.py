@@ -25,6 +25,8 @@ class FakeServer:
     folder: Path
     temperature_error: float = 0.0
     stale: bool = False  # it serves the weights before the last ones
+    deaf: bool = False  # it ignores new weights
+    delay: float = 0.0  # seconds before responses
     die_after: int | None = None  # requests for responses
     missing: tuple[str, ...] = ()  # addresses that it does not have
     seconds: float = 0.0  # between two events of a stream
@@ -59,6 +61,8 @@ class FakeServer:
             return 200, {"tokens": ids}
         if path == "/collective_rpc":
             assert content["method"] == "reload_weights"
+            if self.deaf:
+                return 200, {}
             loaded = load_policy(content["kwargs"]["weights_path"]).eval()
             self.model, self.next_model = (self.next_model if self.stale else loaded), loaded
         if path == "/v1/completions":
@@ -69,6 +73,7 @@ class FakeServer:
             if content.get("prompt_logprobs") is not None:
                 return 200, self.prompt_logprobs(content)
             if "n" in content:
+                time.sleep(self.delay)
                 return 200, self.complete(content)
             return 200, self.events(content) if content.get("stream") else self.next_token(content)
         return 200, {}

@@ -1,6 +1,7 @@
 """What every engine does: responses of the given weights, with their log-probs and ends."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from rlhf.rollouts.config import RolloutConfig
 from rlhf.rollouts.engine import Sampling
 from rlhf.rollouts.load import load_engine
 from rlhf.rollouts.native import NativeEngine
+from rlhf.rollouts.trial import try_engine
+from rlhf.types import PromptRow
+from tests.errors import raises
 
 PROMPTS = ["Where is the ball?", "Name a cat.", "Tell me a long story about the sea."]
 K = 3
@@ -128,6 +132,16 @@ def test_no_temperature_gives_the_likeliest_tokens(engine, chat, policy_folder):
     batch, greedy = batch_of(chat), sampling(chat, temperature=0.0)
     expected, given = native.generate(batch, greedy), engine.generate(batch, greedy)
     assert given.response_ids.tolist() == expected.response_ids.tolist()
+
+
+def test_trial_tells_other_weights_apart(engine, chat, policy_folder):
+    """A head 100 times as large; engines with the policy itself in memory are not tried."""
+    policy, row = load_policy(policy_folder), PromptRow(prompt=PROMPTS[0])
+    try_engine(engine, policy, chat, row, longest=12, place="a test")
+    with torch.no_grad():
+        policy.lm_head.weight.mul_(100)
+    with raises("engine-mismatch", "a test") if engine.name == "vllm" else nullcontext():
+        try_engine(engine, policy, chat, row, longest=12, place="a test")
 
 
 def test_new_weights_are_used(engine, chat, policy_folder):

@@ -1,8 +1,10 @@
 """The vLLM engine: what it asks a server, and what it does with wrong answers and lost servers."""
 
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from types import SimpleNamespace
 
 import psutil
@@ -17,6 +19,7 @@ from rlhf.rollouts.load import OPTIONS, load_engine
 from rlhf.rollouts.responses import EngineResponse, as_generated
 from rlhf.rollouts.server import Server, check_tokens, connected, server_command, started
 from rlhf.rollouts.vllm import VLLMEngine, completion_request, read_completion
+from rlhf.runtime import progress
 from tests.errors import raises
 from tests.rollouts.test_engines import batch_of
 
@@ -117,6 +120,26 @@ def test_server_lost_in_an_iteration_ends_the_run(make_server, tmp_path):
     engine = engine_of(server, tmp_path)
     with raises("engine-lost", server.address):
         engine.generate(batch_of(load_tokenizer(str(server.folder))), SAMPLING)
+
+
+def test_slow_server_is_waited_for_with_progress_shown(make_server, tmp_path, monkeypatch, capsys):
+    """One prompt after the other; a line each time, in place of one every 15 seconds."""
+    open_address, timeouts = urllib.request.urlopen, []
+
+    def opened(asked, timeout):
+        if asked.full_url.endswith("/v1/completions"):
+            timeouts.append(timeout)
+        return open_address(asked, timeout=timeout)
+
+    server = make_server(delay=0.2)
+    engine, chat = engine_of(server, tmp_path), load_tokenizer(str(server.folder))
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
+    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    engine.generate(batch_of(chat), SAMPLING)
+    assert timeouts == [None] * 3
+    lines = capsys.readouterr().out.splitlines()
+    counts = [re.search(r"rollout server: (\d) of 9", line) for line in lines]
+    assert [count[1] for count in counts] == ["3", "6", "9"]
 
 
 def test_address_without_a_server_is_named():

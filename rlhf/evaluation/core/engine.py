@@ -15,6 +15,7 @@ from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rollouts.engine import RolloutEngine
 from rlhf.rollouts.load import load_engine
 from rlhf.rollouts.server import check_tokens, connected
+from rlhf.rollouts.trial import try_engine
 from rlhf.types import PromptRow
 
 SHAPE = (
@@ -48,6 +49,7 @@ def engine_of(
     Raises:
         ConfigError: a server that cannot be reached or started.
         CheckpointError: a server with another tokenizer.
+        TrainingError: a server that samples from other weights.
     """
     chat = evaluated.chat
     text = prompt_text(chat, row.prompt, row.tools)
@@ -65,6 +67,14 @@ def engine_of(
     )
     try:
         engine.update_weights(evaluated.model)
+        try_engine(
+            engine,
+            evaluated.model,
+            chat,
+            row,
+            longest=config.max_completion_length,
+            place=f"model {evaluated.name}",
+        )
         yield engine
     finally:
         engine.close()

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from rlhf.errors import TrainingError
+from rlhf.rollouts.trial import check_gap
 from rlhf.runtime.distributed import print_once
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.metrics import preview
 from rlhf.types import ScoredRollouts
 
 HALVED = 0.5
-OTHER_MODEL = 0.5  # nats per token between sampler and trainer, in the mean
 JUMP = 0.1  # nats per token from the policy that sampled; 0.01 to 0.05 is usual
 AT_THE_LIMIT = 0.95  # mean length over max_completion_length
 FAR_OVER_TARGET = 2.0  # KL over target_kl
@@ -46,15 +46,7 @@ def check_engine(metrics: Mapping[str, float], step: int) -> None:
     Raises:
         TrainingError: its log-probs are those of another model.
     """
-    gap = metrics.get("logprob_gap", 0.0)
-    if gap > OTHER_MODEL:
-        raise TrainingError(
-            f"step {step}: the log-probs of the rollout engine differ from the policy's by "
-            f"{gap:.2f} nats per token in the mean (rounding gives 0.01 to 0.05): it samples from "
-            "other weights, or at another temperature. Check the server's model and options, and "
-            "resume from the last checkpoint.",
-            code="engine-mismatch",
-        )
+    check_gap(metrics.get("logprob_gap", 0.0), f"step {step}")
 
 
 class Warnings:

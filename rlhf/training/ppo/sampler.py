@@ -13,6 +13,7 @@ from rlhf.rewards.reward import Reward
 from rlhf.rollouts.engine import RolloutEngine
 from rlhf.rollouts.play import Player
 from rlhf.rollouts.played import Played
+from rlhf.rollouts.trial import try_engine
 from rlhf.training.common.arguments import is_temporary
 from rlhf.training.ppo.ahead import Ahead
 from rlhf.training.ppo.compute import Compute
@@ -67,6 +68,25 @@ class Sampler:
         return local_shard(
             rows, setup.chat, self.accelerator, num_generations=config.num_generations
         )
+
+    def try_engine(self, step: int) -> None:
+        """Check by a short response that a server samples from the policy after this iteration.
+
+        Raises:
+            TrainingError: it samples from other weights, or was lost.
+        """
+        if self.engine.name != "vllm":
+            return
+        with self.models.whole_policy() as policy, self.compute.autocast():
+            self._give(policy, after_step(step))
+            try_engine(
+                self.engine,
+                policy,
+                self.setup.chat,
+                self.setup.prompts[0],
+                longest=self.setup.config.max_completion_length,
+                place="before the first rollout",
+            )
 
     def roll_out(
         self,

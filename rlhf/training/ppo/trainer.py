@@ -169,6 +169,7 @@ class PPOTrainer:
         self._started = True
         print_once(*self.setup.notes, *self.notes)
         with closing(self.sampler):
+            self.sampler.try_engine(self.progress.step)
             with SigtermFlag() as sigterm:
                 stopped_early = self._iterate(sigterm)
             before, after = self.sampler.score_before_and_after(self.progress.step)

@@ -8,6 +8,7 @@ import torch
 from rlhf.training.ppo.config import PPOConfig
 from tests.errors import raises
 from tests.rollouts.fake_server import FakeServer
+from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import make_folder, scored_of, trainer, weights
 
 GAP = ("logprob_gap", "logprob_gap_max", "importance_weight", "effective_sample_size")
@@ -88,10 +89,34 @@ def test_server_of_other_weights_ends_the_run(folder, tmp_path, serve):
         trainer(folder, tmp_path / "run", **keys).train()
 
 
+def test_server_that_ignores_new_weights_ends_the_run_before_a_rollout(folder, tmp_path):
+    """Its head is 100 times as large: 16 tokens show it, and no reward is asked for."""
+    server = FakeServer(folder / "policy", deaf=True)
+    with torch.no_grad():
+        server.model.lm_head.weight.mul_(100)
+    keys = {"rollout_engine": "vllm", "rollout_server": server.address}
+    with raises("engine-mismatch", "before the first rollout", "nats per token"):
+        trainer(folder, tmp_path / "run", **keys).train()
+    server.close()
+    assert server.asked.count("/v1/completions") == 1
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_server_of_another_vocabulary_ends_the_run_before_a_rollout(folder, tmp_path):
+    """It reads the policy's control tokens as plain characters."""
+    server = FakeServer(make_model(tmp_path / "other", "qwen2"))
+    keys = {"rollout_engine": "vllm", "rollout_server": server.address}
+    with raises("tokenizer-mismatch", server.address):
+        trainer(folder, tmp_path / "run", **keys)
+    server.close()
+    assert "/v1/completions" not in server.asked
+
+
 def test_lost_server_leaves_the_last_checkpoint(folder, tmp_path, serve):
-    """Four prompts an iteration: the server is lost in the second one, after checkpoint-1."""
-    one = trainer(folder, tmp_path / "run", **serve(die_after=6))
-    with raises("engine-lost"):
+    """A trial and four prompts an iteration: it is lost in the second one, after checkpoint-1."""
+    keys = serve(die_after=6)
+    one = trainer(folder, tmp_path / "run", **keys)
+    with raises("engine-lost", keys["rollout_server"]):
         one.train()
     resumed = trainer(folder, tmp_path / "run", tmp_path / "run" / "checkpoint-1", **serve())
     assert resumed.progress.step == 1
