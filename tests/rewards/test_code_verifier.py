@@ -12,6 +12,7 @@ from rlhf.rewards.options import CallOptions
 from rlhf.rewards.reward import load_reward
 from rlhf.rewards.scorers import check_source
 from rlhf.rewards.spec import RewardSpec
+from rlhf.rewards.verifiers import sandbox
 from rlhf.rewards.verifiers.code import Limits, program_of, run_program
 from rlhf.types import PromptRow
 from tests.errors import raises
@@ -63,10 +64,24 @@ def test_program_scores_one_where_its_tests_pass():
         "raise SystemExit",
         "def add(a, b):\n    import os\n    os._exit(0)",
         "print('token')",
+        # Statuses and signals that would look like failures of the sandbox, which end a run.
+        "import os; os._exit(1)",
+        f"import os; os._exit({sandbox.NO_NAMESPACE})",
+        "import os; os.kill(0, 9)",
+        "import os; os.abort()",
     ],
 )
 def test_program_that_ends_before_its_tests_does_not_pass(program):
     assert not run_program(program, TESTS, LIMITS)
+
+
+def test_program_that_the_machine_cannot_run_has_no_score(tmp_path, monkeypatch):
+    """A 0 would be the score of a wrong program."""
+    broken = tmp_path / "sandbox.py"
+    broken.write_text("raise BlockingIOError('Resource temporarily unavailable')")
+    monkeypatch.setattr(sandbox, "__file__", str(broken))
+    with pytest.raises(NoScore, match="status 1; lower reward_concurrency"):
+        run_program("def add(a, b): return a + b", TESTS, LIMITS)
 
 
 @needs_namespaces

@@ -101,7 +101,7 @@ def run_program(program: str, tests: str, limits: Limits) -> bool:
     """Whether program and tests run without an exception, within the limits.
 
     Raises:
-        NoScore: the machine cannot keep the program off the network.
+        NoScore: the machine cannot keep the program off the network, or cannot run it.
     """
     token = secrets.token_hex(16)
     request = {
@@ -135,6 +135,13 @@ def run_program(program: str, tests: str, limits: Limits) -> bool:
         raise NoScore(
             "the kernel does not let this process leave the network (user namespaces are off): "
             "allow them, or score the programs by a server of your own"
+        )
+    if process.returncode not in (0, sandbox.FAILED):
+        # A response must not lose its score because this machine is out of memory or processes.
+        raise NoScore(
+            f"the process that limits a program ended with status {process.returncode}; lower "
+            "reward_concurrency, or free memory",
+            again=True,
         )
     return process.returncode == 0 and output == token.encode()
 

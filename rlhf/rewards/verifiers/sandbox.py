@@ -22,8 +22,9 @@ CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWPID = 0x10000000, 0x40000000, 0x20000000
 PR_SET_PDEATHSIG = 1
 MEBIBYTE = 2**20
 LARGEST_FILE = MEBIBYTE
-NO_NAMESPACE = 3  # exit status: the kernel does not allow to leave the network
-FAILED = 1
+# Exit statuses. Python itself ends with 1 or 2 where this file fails.
+NO_NAMESPACE = 3  # the kernel does not allow to leave the network
+FAILED = 4
 
 
 def main() -> int:
@@ -33,11 +34,13 @@ def main() -> int:
         return NO_NAMESPACE
     child = os.fork()  # the first process of the new process namespace
     if child == 0:
+        os.setsid()  # a signal to the program's own group does not reach this process
         # It ends with this process, whichever session it moves to; its own children end with it.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os._exit(run(request))
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    # The program may end with any status, also with one that means something else here.
+    return 0 if os.waitstatus_to_exitcode(status) == 0 else FAILED
 
 
 def leave_network() -> bool:
