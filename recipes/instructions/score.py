@@ -4,10 +4,9 @@
         --num_responses 1 --temperature 0 --max_new_tokens 768
     python recipes/instructions/score.py before=before.jsonl after=after.jsonl
 
-Rows of IFEval (a column instruction_id_list) are checked by lm-evaluation-harness, which has the
-benchmark's own checks (`pip install 'rlhf[lm_eval]' langdetect immutabledict nltk`); rows of
-prompts.py by our own. The first file is the baseline: differences are paired by prompt. Intervals
-are 95% bootstrap intervals that resample prompts.
+Rows of IFEval (a column instruction_id_list) are checked by the benchmark's own checks, which
+`pip install 'rlhf[ifeval]'` brings; rows of prompts.py by our own. The first file is the baseline:
+differences are paired by prompt. Intervals are 95% bootstrap intervals that resample prompts.
 """
 
 import argparse
@@ -22,6 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from recipes.instructions.constraints import is_met
 from rlhf.evaluation.stats.bootstrap import Estimate, mean, ratio
+from rlhf.rewards.verifiers.ifeval import followed_instructions
 
 Row: TypeAlias = Mapping[str, Any]
 Met: TypeAlias = Sequence[Sequence[bool]]
@@ -33,12 +33,9 @@ def check_ifeval(rows: Sequence[Row]) -> dict[str, Met]:
 
     Loose checks also accept a response without its first line, its last line or its asterisks.
     """
-    from lm_eval.tasks.ifeval.utils import process_results
-
-    results = [process_results(row, [row["responses"][0]]) for row in rows]
     return {
-        kind: [[bool(met) for met in result[f"inst_level_{kind}_acc"]] for result in results]
-        for kind in ("strict", "loose")
+        name: [followed_instructions(row["responses"][0], row, loose=loose) for row in rows]
+        for name, loose in (("strict", False), ("loose", True))
     }
 
 
@@ -112,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prompts = of_file
         is_ifeval = "instruction_id_list" in rows[0]
         if is_ifeval and find_spec("lm_eval") is None:
-            parser.error("IFEval's checks need lm_eval: pip install 'rlhf[lm_eval]'.")
+            parser.error("IFEval's checks need lm_eval: pip install 'rlhf[ifeval]'.")
         checked[name] = check_ifeval(rows) if is_ifeval else check_own(rows)
     print("\n".join(table(checked)))
     return 0

@@ -166,7 +166,7 @@ def test_score_names_the_package_that_ifeval_needs(tmp_path, capsys, monkeypatch
     monkeypatch.setattr("recipes.instructions.score.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="2"):
         score_main([str(tmp_path / "rows.jsonl")])
-    assert "rlhf[lm_eval]" in capsys.readouterr().err
+    assert "rlhf[ifeval]" in capsys.readouterr().err
 
 
 def test_score_uses_the_benchmark_own_checks(tmp_path, capsys):

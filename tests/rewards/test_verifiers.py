@@ -175,6 +175,58 @@ def test_language_is_compared_with_the_row_or_the_option():
         check("verifier:language", {"language": "xx"})
 
 
+ASKED = {
+    "instruction_id_list": [
+        "punctuation:no_comma",
+        "detectable_format:number_highlighted_sections",
+    ],
+    "kwargs": [{}, {"num_highlights": 2, "num_words": None}],
+}
+
+
+@pytest.fixture
+def ifeval(monkeypatch):
+    """IFEval's checks, on a machine that has NLTK's data."""
+    reason = "needs pip install 'rlhf[ifeval]'"
+    util = pytest.importorskip("lm_eval.tasks.ifeval.instructions_util", reason=reason)
+    monkeypatch.setattr(util, "count_sentences", lambda text: 2)
+
+
+def test_ifeval_is_the_share_of_followed_instructions(ifeval):
+    """Two highlights and no comma; a comma; neither; the first line has the only comma."""
+    responses = ["*a b* and *c d*", "*a b*, and *c d*", "a, b", "Sure, here:\n*a b* and *c d*"]
+    columns = [ASKED] * 4
+    assert values("verifier:ifeval", responses, columns) == [1, 0.5, 0, 0.5]
+    assert values("verifier:ifeval?all=true", responses, columns) == [1, 0, 0, 0]
+    assert values("verifier:ifeval?loose=true", responses, columns) == [1, 0.5, 0, 1]
+    check("verifier:ifeval", ASKED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"kwargs": [{}]}, ["2 instructions", "1 in kwargs"]),
+        ({"instruction_id_list": [], "kwargs": []}, ["0 instructions"]),
+        ({"kwargs": [{}, {"num_highlights": None}]}, ["num_highlights", "random"]),
+        ({"instruction_id_list": ["no_comma", "x"]}, ["'no_comma'"]),
+    ],
+)
+def test_instructions_that_ifeval_cannot_check_are_reported(ifeval, changes, names):
+    with raises("bad-reward", "verifier:ifeval", *names):
+        check("verifier:ifeval", ASKED | changes)
+
+
+def test_rows_of_the_benchmark_have_all_arguments(ifeval, shared_dir):
+    lines = (shared_dir / "data/instructions/ifeval.jsonl").read_text().splitlines()
+    check("verifier:ifeval", *map(json.loads, lines))
+
+
+def test_missing_package_of_ifeval_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks.ifeval.utils", None)
+    with raises("missing-package", "verifier:ifeval", "rlhf[ifeval]"):
+        check("verifier:ifeval", ASKED)
+
+
 @pytest.mark.parametrize(
     ("source", "package"),
     [

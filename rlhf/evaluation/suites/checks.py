@@ -2,9 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from rlhf.errors import ConfigError
+from rlhf.rewards.verifiers.ifeval import (
+    ARGUMENTS,
+    INSTRUCTIONS,
+    check_ifeval,
+    followed_instructions,
+)
 
 Columns = Mapping[str, object]
 
@@ -50,22 +55,22 @@ def kept_answer(text: str, columns: Columns, earlier: Sequence[str]) -> list[flo
 
 def ifeval_prompt(text: str, columns: Columns, earlier: Sequence[str]) -> list[float]:
     """IFEval, strict: 1 if all instructions of the prompt are followed."""
-    return [float(_ifeval(text, columns)["prompt_level_strict_acc"])]
+    return [float(all(followed_instructions(text, columns)))]
 
 
 def ifeval_instruction(text: str, columns: Columns, earlier: Sequence[str]) -> list[float]:
     """IFEval, strict: for each instruction whether it is followed."""
-    return [float(each) for each in _ifeval(text, columns)["inst_level_strict_acc"]]
+    return [float(each) for each in followed_instructions(text, columns)]
 
 
 def ifeval_prompt_loose(text: str, columns: Columns, earlier: Sequence[str]) -> list[float]:
     """IFEval, loose: 1 if all instructions are followed, first or last line or asterisks apart."""
-    return [float(_ifeval(text, columns)["prompt_level_loose_acc"])]
+    return [float(all(followed_instructions(text, columns, loose=True)))]
 
 
 def ifeval_instruction_loose(text: str, columns: Columns, earlier: Sequence[str]) -> list[float]:
     """IFEval, loose: for each instruction whether it is followed, lines or asterisks apart."""
-    return [float(each) for each in _ifeval(text, columns)["inst_level_loose_acc"]]
+    return [float(each) for each in followed_instructions(text, columns, loose=True)]
 
 
 CHECKS: Mapping[str, Check] = {
@@ -80,7 +85,7 @@ CHECKS: Mapping[str, Check] = {
 NEEDED: Mapping[str, Sequence[str]] = {
     "answer": ("answer",),
     "kept_answer": ("answer",),
-    **{name: ("instruction_id_list", "kwargs") for name in CHECKS if name.startswith("ifeval")},
+    **{name: (INSTRUCTIONS, ARGUMENTS) for name in CHECKS if name.startswith("ifeval")},
 }
 
 
@@ -97,8 +102,7 @@ def check_named(source: str, place: str) -> Check:
             code="unknown-name",
         )
     if name.startswith("ifeval"):
-        _ifeval_package(place)
-        _check_sentence_data(place)
+        check_ifeval(place)
     return CHECKS[name]
 
 
@@ -111,58 +115,3 @@ def _has(text: str, wanted: Sequence[str]) -> bool:
     return any(
         re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text, re.IGNORECASE) for each in wanted
     )
-
-
-def _ifeval(text: str, columns: Columns) -> Mapping[str, Any]:
-    """The benchmark's own verdicts on a response.
-
-    Files that pass through Parquet have every instruction's arguments in each row, as null.
-    """
-    process = _ifeval_package("check:ifeval")
-    arguments = [
-        {name: value for name, value in (each or {}).items() if value is not None}
-        for each in _list(columns["kwargs"])
-    ]
-    row = {
-        "key": columns.get("key", 0),
-        "prompt": columns.get("prompt", ""),
-        "instruction_id_list": _list(columns["instruction_id_list"]),
-        "kwargs": arguments,
-    }
-    result: Mapping[str, Any] = process(row, [text])
-    return result
-
-
-def _list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _ifeval_package(place: str) -> Callable[..., Mapping[str, Any]]:
-    try:
-        from lm_eval.tasks.ifeval.utils import process_results
-    except ImportError as error:
-        raise ConfigError(
-            f"{place}: IFEval's checks need lm-evaluation-harness with its packages for them "
-            f"({error}); run `pip install 'rlhf[ifeval]'`.",
-            code="missing-package",
-        ) from error
-    return process_results  # type: ignore[no-any-return]
-
-
-def _check_sentence_data(place: str) -> None:
-    """Check that IFEval can count sentences: without network its package lacks NLTK's data.
-
-    Raises:
-        ConfigError: the data are not installed.
-    """
-    from lm_eval.tasks.ifeval.instructions_util import count_sentences
-
-    try:
-        count_sentences("One. Two.")
-    except LookupError as error:
-        raise ConfigError(
-            f"{place}: IFEval's checks count sentences with NLTK's data punkt_tab, which are not "
-            "installed; run `python -m nltk.downloader punkt_tab` with network, and without copy "
-            "nltk_data from a machine that has it to your home folder.",
-            code="missing-package",
-        ) from error

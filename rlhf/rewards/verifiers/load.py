@@ -8,6 +8,7 @@ from rlhf.rewards.function import RewardFunction
 from rlhf.rewards.kinds import CODE
 from rlhf.rewards.options import CallOptions
 from rlhf.rewards.verifiers.code import check_machine, code
+from rlhf.rewards.verifiers.ifeval import ifeval
 from rlhf.rewards.verifiers.packages import json_schema, language, math
 from rlhf.rewards.verifiers.source import VerifierSource, parse_verifier
 from rlhf.rewards.verifiers.texts import exact_match, length, regex, repetition
@@ -22,6 +23,7 @@ VERIFIERS: Mapping[str, Callable[[VerifierSource], Verifier]] = {
     "length": length,
     "repetition": repetition,
     "language": language,
+    "ifeval": ifeval,
 }
 OPTIONS: Mapping[str, Sequence[str]] = {
     "exact_match": ("column", "ignore_case", "after"),
@@ -31,6 +33,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "length": ("max", "min", "buffer", "unit"),
     "repetition": ("n",),
     "language": ("language", "column"),
+    "ifeval": ("all", "loose"),
     CODE: ("column", "seconds", "memory_mb"),
 }
 NUM_PREPARED = 1000  # rows whose columns are tried; all are looked through for missing ones

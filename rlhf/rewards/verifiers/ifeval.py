@@ -1,0 +1,123 @@
+"""Instructions that a program checks: IFEval's own checks, by lm-evaluation-harness."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf.errors import ConfigError
+from rlhf.rewards.verifiers.source import VerifierSource
+from rlhf.rewards.verifiers.verifier import Columns, Verifier
+
+INSTRUCTIONS, ARGUMENTS = "instruction_id_list", "kwargs"  # columns of the benchmark's rows
+
+
+def ifeval(source: VerifierSource) -> Verifier:
+    """The share of its row's instructions that a response follows.
+
+    The 25 kinds of instructions of IFEval (https://arxiv.org/abs/2311.07911). Options: `all`
+    (false): 1 where all are followed, else 0. `loose` (false): it also counts if an instruction is
+    followed without the first line, the last line or asterisks.
+    """
+    check_ifeval(f"reward {source.source}")
+    needs_all = source.flag("all", default=False)
+    loose = source.flag("loose", default=False)
+
+    def check(text: str, row: Columns) -> float:
+        followed = followed_instructions(text, row, loose=loose)
+        return float(all(followed)) if needs_all else sum(followed) / len(followed)
+
+    return Verifier(
+        check=check,
+        columns=(INSTRUCTIONS, ARGUMENTS),
+        prepare=lambda row: _check_row(source, row),
+    )
+
+
+def followed_instructions(text: str, columns: Columns, *, loose: bool = False) -> list[bool]:
+    """For each instruction of a row whether the text follows it.
+
+    Args:
+        text: a response without its thought.
+        columns: of the row: `instruction_id_list`, and `kwargs` with the arguments of each.
+        loose: see `ifeval`.
+    """
+    package = _package("IFEval")
+    asked = package.InputExample(
+        key=columns.get("key", 0),
+        prompt=columns.get("prompt", ""),
+        instruction_id_list=_list(columns[INSTRUCTIONS]),
+        kwargs=[_given(each) for each in _list(columns[ARGUMENTS])],
+    )
+    followed = (
+        package.test_instruction_following_loose
+        if loose
+        else package.test_instruction_following_strict
+    )
+    return [bool(each) for each in followed(asked, text).follow_instruction_list]
+
+
+def check_ifeval(place: str) -> None:
+    """Check that IFEval's checks can run: without network their package lacks NLTK's data.
+
+    Raises:
+        ConfigError: the package, or the data by which it counts sentences, is not installed.
+    """
+    _package(place)
+    from lm_eval.tasks.ifeval.instructions_util import count_sentences
+
+    try:
+        count_sentences("One. Two.")
+    except LookupError as error:
+        raise ConfigError(
+            f"{place}: IFEval's checks count sentences with NLTK's data punkt_tab, which are not "
+            "installed; run `python -m nltk.downloader punkt_tab` with network, and without copy "
+            "nltk_data from a machine that has it to your home folder.",
+            code="missing-package",
+        ) from error
+
+
+def _check_row(source: VerifierSource, row: Columns) -> None:
+    """Check that each instruction is known and has its arguments: IFEval draws missing ones.
+
+    Raises:
+        ConfigError: the row's instructions.
+    """
+    from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
+
+    names, arguments = _list(row[INSTRUCTIONS]), _list(row[ARGUMENTS])
+    if not names or len(names) != len(arguments):
+        raise source.error(
+            f"a row has {len(names)} instructions in {INSTRUCTIONS} and {len(arguments)} in "
+            f"{ARGUMENTS}; give each instruction its arguments, {{}} for none"
+        )
+    for name, given in zip(names, map(_given, arguments), strict=True):
+        if name not in INSTRUCTION_DICT:
+            raise source.error(f"IFEval has no instruction {name!r}")
+        needed = INSTRUCTION_DICT[name](name).get_instruction_args_keys()
+        if missing := [key for key in needed if not given.get(key)]:
+            raise source.error(
+                f"the instruction {name} has no {missing[0]} in {ARGUMENTS}, which would be drawn "
+                "at random; add it"
+            )
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _given(arguments: object) -> dict[str, Any]:
+    """The arguments that are set: Parquet has those of all instructions in each row, as null."""
+    if not isinstance(arguments, Mapping):
+        return {}
+    return {str(name): value for name, value in arguments.items() if value is not None}
+
+
+def _package(place: str) -> Any:
+    try:
+        return importlib.import_module("lm_eval.tasks.ifeval.utils")
+    except ImportError as error:
+        raise ConfigError(
+            f"{place}: IFEval's checks need lm-evaluation-harness with its packages for them "
+            f"({error}); run `pip install 'rlhf[ifeval]'`.",
+            code="missing-package",
+        ) from error
