@@ -50,6 +50,35 @@ def test_constant_advantage_moves_a_policy_away_from_its_sampler_without_weights
 
 
 @pytest.mark.parametrize(
+    ("shift", "keys", "expected"),
+    [
+        (0.0, {"cap": 100.0}, 0.43776),
+        (0.0, {"cap": 2.0}, -0.23104),
+        (0.0, {"cap": 2.0, "correction": "mask"}, -0.3648),
+        # Less -2.576, their mean under the policy: the end token is better than the mean.
+        (2.576, {"cap": 100.0}, 0.43776),
+        (2.576, {"cap": 2.0}, 0.16051),
+        (2.576, {"cap": 2.0, "correction": "mask"}, 0.10506),
+    ],
+)
+def test_cut_weights_reverse_a_gradient_where_the_mean_advantage_is_low(shift, keys, expected):
+    """The end token has advantage -2.0, the other one -4.4: the end token should get likelier.
+
+    One update took the other token from 0.02 to 0.24, so ρ is 0.76 / 0.98 and 12. In the logit of
+    the end token Σ_a q(a) w(a) A(a) ∇ log p(a) is
+
+        0.76 * A_end * 0.24 - 0.02 * w_other * A_other * 0.76,    w_other = 12, 2 or 0.
+    """
+    logits = torch.tensor([0.76, 0.24]).log().requires_grad_(True)
+    sampler, train = torch.tensor([0.98, 0.02]), logits.log_softmax(0)
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    weights = importance_weights(train[None], sampler.log()[None], mask, **keys)[0]
+    advantages = torch.tensor([-2.0, -4.4]) + shift
+    (given,) = torch.autograd.grad((sampler * weights * advantages * train).sum(), logits)
+    assert given[0].item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
     ("keys", "expected"),
     [
         ({"cap": 2.0}, [[1.5, 0.5, 2.0], [0.25, 2.0, 1.0]]),
