@@ -25,6 +25,7 @@ from rlhf.evaluation.run import (
     load_rows,
     metric_spec,
 )
+from rlhf.manifest import DataUse
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.rollouts.config import EngineName
 from rlhf.runtime.distributed import start_processes
@@ -131,20 +132,23 @@ def evaluate(
         rollout_tensor_parallel=rollout_tensor_parallel,
         rollout_memory_fraction=rollout_memory_fraction,
     )
-    template = JudgeTemplate(template="none" if chat_template == "none" else "auto")
-    judges = judges_of_objects(several_judges(judge), template)
+    judges = _judges(judge, config)
     start_processes()
-    return _evaluate(prompts, config, judges, seed, log or _ignore)
+    prompt_set, use = _prompt_set(prompts, config, judges, seed)
+    return _evaluation(prompt_set, use, judges, log or _ignore)
 
 
-def _evaluate(
-    prompts: Data,
-    config: EvaluateConfig,
-    judges: Sequence[ScoringJudge],
-    seed: int,
-    log: Callable[[str], None],
-) -> Evaluation:
-    """Check, sample, judge, measure."""
+def _judges(
+    judge: JudgeLike | Sequence[JudgeLike] | None, config: EvaluateConfig
+) -> list[ScoringJudge]:
+    template = JudgeTemplate(template="none" if config.chat_template == "none" else "auto")
+    return judges_of_objects(several_judges(judge), template)
+
+
+def _prompt_set(
+    prompts: Data, config: EvaluateConfig, judges: Sequence[ScoringJudge], seed: int
+) -> tuple[PromptSet, DataUse]:
+    """The checked prompts, and the use of their file."""
     if config.max_prompts == 1:
         raise ConfigError(
             "max_prompts=1: confidence intervals need at least two prompts.", code="bad-value"
@@ -152,17 +156,26 @@ def _evaluate(
     loaded = load_rows(prompts, config, judges)
     rows = choose_rows(loaded.rows, config, seed)
     check_sampling(config, rows[0])
-    contamination = check_contamination(rows, config.train_data)
-    prompt_set = PromptSet(rows=rows, config=config, seed=seed)
-    records = collect_records(prompt_set, judges, log)
-    spec = metric_spec(prompt_set, judges, contamination)
+    return PromptSet(rows=rows, config=config, seed=seed), loaded.use
+
+
+def _evaluation(
+    prompts: PromptSet,
+    use: DataUse,
+    judges: Sequence[ScoringJudge],
+    log: Callable[[str], None],
+) -> Evaluation:
+    """Sample, judge, measure."""
+    contamination = check_contamination(prompts.rows, prompts.config.train_data)
+    records = collect_records(prompts, judges, log)
+    spec = metric_spec(prompts, judges, contamination)
     return Evaluation(
-        rows=rows,
+        rows=prompts.rows,
         records=records,
         spec=spec,
         contamination=contamination,
         results=all_metrics(records, spec),
-        content=provenance_of(config, seed, loaded.use),
+        content=provenance_of(prompts.config, prompts.seed, use),
     )
 
 

@@ -18,7 +18,7 @@ from rlhf.labels.form_versions import add_form
 from rlhf.labels.queue import Queue
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.adjudicate import add_adjudication
-from rlhf.labels.web.annotator_items import add_items, add_live, add_work
+from rlhf.labels.web.annotator_items import ItemRoutes, add_items, add_live, add_work
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
@@ -55,7 +55,10 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     _add_page(app, queue, config, pages, has_models=live is not None)
     _add_form(app, config.form, form_version)
     pictures = Pictures(config.pictures, config.base)
-    add_items(app, queue, config.form, form_version, pictures)
+    routes = ItemRoutes(
+        queue=queue, config=config.form, form_version=form_version, pictures=pictures
+    )
+    add_items(app, routes)
     add_picture_route(app, pictures)
     histories = Histories(queue.store)
     add_crowd(app, queue, config, pages)

@@ -1,6 +1,6 @@
 """The checks of a reward-model run before a weight is loaded: keys, folder, tokenizer, rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,8 @@ from rlhf.data.config import DataConfig
 from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
-from rlhf.data.rows.load import load_rankings
+from rlhf.data.rows.load import Loaded, load_rankings
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.manifest import DataUse
 from rlhf.models.compatibility import load_checked_tokenizer
@@ -75,36 +76,14 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    if config.objective != "rankings":
-        raise ConfigError(
-            f"objective={config.objective} trains on labels of single responses, not on rankings; "
-            "use RatingTrainer.",
-            code="key-conflict",
-        )
+    _check_objective(config)
     world_size, model = begin_training(run, model, config)
-    chat, _ = load_checked_tokenizer(
-        model.model_name_or_path,
-        data.chat_template,
-        template_kwargs=data.template_kwargs,
-        judges=True,
-    )
-    chat = replace(chat, reads_thoughts=config.read_thoughts)
+    chat = _tokenizer(model, data, config)
+    load = _loader(config)
     rejects = Path(run.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(
-            partial(
-                load_rankings,
-                keep_tied=True,
-                scores=config.score_columns,
-                weight_column=config.weight_column,
-                probability_column=config.probability_column,
-            ),
-            data,
-            chat,
-            bad_rows,
-            seed=run.seed,
-            train=train,
-            held_out=held_out,
+            load, data, chat, bad_rows, seed=run.seed, train=train, held_out=held_out
         )
         source = config.normalization_data if normalization is None else normalization
         demonstrations, uses = load_normalization(source, data, chat, bad_rows)
@@ -122,4 +101,34 @@ def check_run(
         rows=rows,
         demonstrations=demonstrations,
         demonstration_uses=uses,
+    )
+
+
+def _check_objective(config: RewardModelConfig) -> None:
+    if config.objective != "rankings":
+        raise ConfigError(
+            f"objective={config.objective} trains on labels of single responses, not on rankings; "
+            "use RatingTrainer.",
+            code="key-conflict",
+        )
+
+
+def _tokenizer(model: ModelConfig, data: DataConfig, config: RewardModelConfig) -> ChatTokenizer:
+    chat, _ = load_checked_tokenizer(
+        model.model_name_or_path,
+        data.chat_template,
+        template_kwargs=data.template_kwargs,
+        judges=True,
+    )
+    return replace(chat, reads_thoughts=config.read_thoughts)
+
+
+def _loader(config: RewardModelConfig) -> Callable[..., Loaded[Ranking]]:
+    """`load_rankings` with the columns that the keys name."""
+    return partial(
+        load_rankings,
+        keep_tied=True,
+        scores=config.score_columns,
+        weight_column=config.weight_column,
+        probability_column=config.probability_column,
     )
