@@ -4,35 +4,40 @@
         --num_responses 1 --temperature 0 --max_new_tokens 768
     python recipes/instructions/score.py before=before.jsonl after=after.jsonl
 
-Rows of IFEval (a column instruction_id_list) are checked by the benchmark's own checks, which
-`pip install 'rlhf[ifeval]'` brings; rows of prompts.py by our own. The first file is the baseline:
-differences are paired by prompt. Intervals are 95% bootstrap intervals that resample prompts.
+Rows of IFEval (a column instruction_id_list) are checked by the benchmark's own checks, which need
+`pip install 'rlhf[ifeval]'`, and `python -m nltk.downloader punkt_tab` or a copy of NLTK's data in
+$NLTK_DATA; rows of prompts.py by our own. The first file is the baseline: differences are paired by
+prompt. Intervals are 95% bootstrap intervals that resample prompts.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from recipes.instructions.constraints import is_met
+from rlhf.errors import ConfigError
 from rlhf.evaluation.stats.bootstrap import Estimate, mean, ratio
-from rlhf.rewards.verifiers.ifeval import followed_instructions
+from rlhf.rewards.verifiers.ifeval import check_ifeval, followed_instructions
 
 Row: TypeAlias = Mapping[str, Any]
 Met: TypeAlias = Sequence[Sequence[bool]]
 """By prompt: whether each of its constraints is met."""
 
 
-def check_ifeval(rows: Sequence[Row]) -> dict[str, Met]:
+def check_benchmark(rows: Sequence[Row], place: str) -> dict[str, Met]:
     """Which constraints are met by the benchmark's own checks, strict and loose.
 
     Loose checks also accept a response without its first line, its last line or its asterisks.
+
+    Raises:
+        ConfigError: a package or data that the checks need are not there.
     """
+    check_ifeval(place)
     return {
         name: [followed_instructions(row["responses"][0], row, loose=loose) for row in rows]
         for name, loose in (("strict", False), ("loose", True))
@@ -107,10 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if prompts and of_file != prompts:
             parser.error(f"{item}: its prompts differ from those of the first file.")
         prompts = of_file
-        is_ifeval = "instruction_id_list" in rows[0]
-        if is_ifeval and find_spec("lm_eval") is None:
-            parser.error("IFEval's checks need lm_eval: pip install 'rlhf[ifeval]'.")
-        checked[name] = check_ifeval(rows) if is_ifeval else check_own(rows)
+        try:
+            is_ifeval = "instruction_id_list" in rows[0]
+            checked[name] = check_benchmark(rows, name) if is_ifeval else check_own(rows)
+        except ConfigError as error:
+            parser.error(str(error))
     print("\n".join(table(checked)))
     return 0
 

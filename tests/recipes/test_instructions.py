@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,13 +164,28 @@ def test_score_names_a_missing_file(tmp_path, capsys):
 def test_score_names_the_package_that_ifeval_needs(tmp_path, capsys, monkeypatch):
     row = {"prompt": "p", "instruction_id_list": [], "kwargs": [], "responses": ["a"]}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    monkeypatch.setattr("recipes.instructions.score.find_spec", lambda name: None)
+    monkeypatch.setattr("rlhf.rewards.verifiers.ifeval.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks.ifeval.utils", None)  # an import fails
     with pytest.raises(SystemExit, match="2"):
         score_main([str(tmp_path / "rows.jsonl")])
     assert "rlhf[ifeval]" in capsys.readouterr().err
 
 
-def test_score_uses_the_benchmark_own_checks(tmp_path, capsys):
+def test_score_names_the_data_that_ifeval_needs(tmp_path, capsys, monkeypatch):
+    nltk = pytest.importorskip("nltk")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    row = {"prompt": "p", "instruction_id_list": [], "kwargs": [], "responses": ["a"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(SystemExit, match="2"):
+        score_main([f"before={tmp_path / 'rows.jsonl'}"])
+    printed = capsys.readouterr().err
+    assert "before: " in printed
+    assert "NLTK_DATA" in printed
+
+
+def test_score_uses_the_benchmark_own_checks(tmp_path, capsys, monkeypatch):
+    nltk = pytest.importorskip("nltk")
+    monkeypatch.setattr(nltk.data, "find", lambda name: name)  # a check of commas needs no data
     pytest.importorskip("lm_eval.tasks.ifeval.utils")
     row = {
         "key": 1,

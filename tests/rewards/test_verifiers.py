@@ -188,6 +188,8 @@ ASKED = {
 def ifeval(monkeypatch):
     """IFEval's checks, on a machine that has NLTK's data."""
     reason = "needs pip install 'rlhf[ifeval]'"
+    nltk = pytest.importorskip("nltk", reason=reason)
+    monkeypatch.setattr(nltk.data, "find", lambda name: name)
     util = pytest.importorskip("lm_eval.tasks.ifeval.instructions_util", reason=reason)
     monkeypatch.setattr(util, "count_sentences", lambda text: 2)
 
@@ -222,6 +224,7 @@ def test_rows_of_the_benchmark_have_all_arguments(ifeval, shared_dir):
 
 
 def test_missing_package_of_ifeval_is_named(monkeypatch):
+    monkeypatch.setattr("rlhf.rewards.verifiers.ifeval.find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks.ifeval.utils", None)
     with raises("missing-package", "verifier:ifeval", "rlhf[ifeval]"):
         check("verifier:ifeval", ASKED)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from rlhf.errors import ConfigError
@@ -9,6 +10,7 @@ from rlhf.rewards.verifiers.source import VerifierSource
 from rlhf.rewards.verifiers.verifier import Columns, Verifier
 
 INSTRUCTIONS, ARGUMENTS = "instruction_id_list", "kwargs"  # columns of the benchmark's rows
+SENTENCES = "tokenizers/punkt_tab"  # data of NLTK
 
 
 def ifeval(source: VerifierSource) -> Verifier:
@@ -57,21 +59,27 @@ def followed_instructions(text: str, columns: Columns, *, loose: bool = False) -
 
 
 def check_ifeval(place: str) -> None:
-    """Check that IFEval's checks can run: without network their package lacks NLTK's data.
+    """Check that IFEval's checks can run.
 
     Raises:
-        ConfigError: the package, or the data by which it counts sentences, is not installed.
+        ConfigError: the package, or the data by which it counts sentences, is not there.
     """
+    if find_spec("nltk") is not None:
+        _check_sentence_data(place)
     _package(place)
-    from lm_eval.tasks.ifeval.instructions_util import count_sentences
+
+
+def _check_sentence_data(place: str) -> None:
+    """Check that NLTK's data are there: lm-evaluation-harness downloads them when imported."""
+    import nltk
 
     try:
-        count_sentences("One. Two.")
+        nltk.data.find(SENTENCES)
     except LookupError as error:
         raise ConfigError(
             f"{place}: IFEval's checks count sentences with NLTK's data punkt_tab, which are not "
-            "installed; run `python -m nltk.downloader punkt_tab` with network, and without copy "
-            "nltk_data from a machine that has it to your home folder.",
+            "there; run `python -m nltk.downloader punkt_tab`, or copy nltk_data from a machine "
+            "that has it and name the copy in $NLTK_DATA.",
             code="missing-package",
         ) from error
 

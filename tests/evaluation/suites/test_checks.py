@@ -1,6 +1,7 @@
 """Checks of responses without a judge."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,17 +85,18 @@ def test_shipped_answers_pass_their_own_check():
 
 
 def test_missing_data_of_ifeval_raise_before_sampling(monkeypatch):
-    """A machine without network: the package is there, its sentence data are not."""
-    util = pytest.importorskip(
-        "lm_eval.tasks.ifeval.instructions_util", reason="needs pip install 'rlhf[ifeval]'"
-    )
+    """And before lm_eval is imported, which would download them without asking."""
+    nltk = pytest.importorskip("nltk", reason="needs pip install 'rlhf[ifeval]'")
 
-    def load(name):
+    def find(name):
         raise LookupError(f"Resource {name} not found")
 
-    util._get_sentence_tokenizer.cache_clear()
-    monkeypatch.setattr(util.nltk.data, "load", load)
-    with raises("missing-package", "punkt_tab"):
+    monkeypatch.setattr(nltk.data, "find", find)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks.ifeval.utils", None)  # an import fails
+    with raises("missing-package", "punkt_tab", "NLTK_DATA", "suite ifeval"):
+        check_named("check:ifeval_prompt", "suite ifeval")
+    monkeypatch.setattr(nltk.data, "find", lambda name: name)
+    with raises("missing-package", "rlhf[ifeval]"):
         check_named("check:ifeval_prompt", "suite ifeval")
 
 
