@@ -37,7 +37,7 @@ ErrorCode = Literal[
     "run-locked",  # another process is writing to the same folder
     "no-checkpoint",  # there is no checkpoint to resume from
     "torn-checkpoint",  # a checkpoint whose files do not match its hashes
-    "other-run",  # a checkpoint of a run with other settings or data
+    "other-run",  # an earlier run or checkpoint with other settings or data
     # a run that had to stop
     "non-finite",  # NaN or infinity in logits, log-probs, scores, values or gradients
     "not-trained",  # a result was requested before `train` was called

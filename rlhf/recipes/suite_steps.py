@@ -1,19 +1,20 @@
 """The steps of `rlhf evaluate --suite` once its keys are checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.table import Table
 
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.evaluation.core.config import named_paths
-from rlhf.evaluation.core.results import print_table, write_results
+from rlhf.evaluation.core.results import detects_text, print_table, write_results
 from rlhf.evaluation.suites.answers import write_answers
+from rlhf.evaluation.suites.baseline import Baseline, check_baseline, read_baseline
 from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.evaluation.suites.figures import gradings
 from rlhf.evaluation.suites.prompts import read_prompts
-from rlhf.evaluation.suites.regression import Baseline, Change, check_baseline, read_baseline
+from rlhf.evaluation.suites.regression import Change
 from rlhf.evaluation.suites.run import (
     LoadedSuite,
     SuiteRun,
@@ -49,8 +50,8 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
         rows = [LoadedSuite(suite=suite, prompts=read_prompts(suite, bad_rows)) for suite in suites]
     loaded = check_suites(rows, config, seed, print_once)
     graded = gradings(suites, judge_keys(config))
-    if baseline is not None:
-        print_once(*check_baseline(baseline, suites, graded))
+    notes = _check_baseline(baseline, loaded, config, graded) if baseline is not None else []
+    print_once(*notes)
     if run_config.dry_run:
         print_once(*plan(loaded, config, baseline))
         return
@@ -58,10 +59,24 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
     # Sample and score
     on_main_process(lambda: open_run_folder(run_config, config))
     run = run_suites(loaded, config, seed=seed, baseline=baseline, log=print_once)
+    run = replace(run, notes=[*notes, *run.notes])
 
     # Write
     on_main_process(lambda: save(folder, run, loaded, config, graded, seed))
-    run.check_regressions()
+    if baseline is not None:
+        run.check_regressions()
+
+
+def _check_baseline(
+    baseline: Baseline,
+    loaded: Sequence[LoadedSuite],
+    config: SuiteConfig,
+    graded: Mapping[str, str],
+) -> list[str]:
+    """What only one of the runs has; an error if they cannot be compared."""
+    prompts = {one.suite.name: {prompt.key for prompt in one.prompts} for one in loaded}
+    models = list(named_paths(config.models, "models"))
+    return check_baseline(baseline, [one.suite for one in loaded], graded, models, prompts)
 
 
 def plan(
@@ -130,6 +145,6 @@ def print_changes(changes: Sequence[Change]) -> None:
     for one in changes:
         interval = f"{one.change:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
         mark = "worse" if one.regressed else ""
-        values = (f"{one.before:.3f}", f"{one.after:.3f}", interval, f"± {one.mde:.3f}")
+        values = (f"{one.before:.3f}", f"{one.after:.3f}", interval, detects_text(one.mde))
         table.add_row(one.figure, one.model, *values, mark)
     plain_console().print(table)

@@ -146,6 +146,16 @@ def test_regression_ends_with_status_1(root, tmp_path, monkeypatch, capsys, fold
     assert evaluate(root, monkeypatch, folder, model, tmp_path / "fourth", baseline) == 2
     assert "[other-run]" in capsys.readouterr().err
 
+    # Other prompts are found before anything is sampled.
+    (folder / "suite.yaml").write_text(YAML)
+    rows = (folder / "prompts.jsonl").read_text()
+    (folder / "prompts.jsonl").write_text(rows.replace("Say", "Shout").replace("Where", "Who"))
+    assert evaluate(root, monkeypatch, folder, model, tmp_path / "fifth", baseline) == 2
+    printed = capsys.readouterr()
+    assert "no prompt in common" in printed.err
+    assert "6 prompts" not in printed.out
+    assert not (tmp_path / "fifth").exists()
+
 
 @pytest.mark.parametrize(
     ("words", "named"),
@@ -154,6 +164,7 @@ def test_regression_ends_with_status_1(root, tmp_path, monkeypatch, capsys, fold
         (["--resume_from_checkpoint=latest"], "resume_from_checkpoint"),
         (["--judge_model=x"], "judge"),
         (["--baseline=nowhere"], "nowhere"),
+        (["--baseline="], "baseline is empty"),
     ],
 )
 def test_key_without_effect_is_rejected(

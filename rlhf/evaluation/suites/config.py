@@ -80,6 +80,11 @@ class SuiteConfig:
                   if parse_served(path) is not None]  # fmt: skip
         if not self.models:
             raise ConfigError("models is empty; name one or several.", code="bad-value")
+        if self.baseline == "":  # of an unset variable: a build must not pass without a comparison
+            raise ConfigError(
+                "baseline is empty; name the output_dir of an earlier run, or leave the key out.",
+                code="bad-value",
+            )
         if served and self.chat_template == "none":
             raise ConfigError(
                 f"chat_template=none: {served[0]} is behind an address, whose server renders "

@@ -11,16 +11,17 @@ from accelerate.utils import gather_object
 
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.errors import TrainingError
+from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.config import named_paths
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.core.sampling import load_policy_model
 from rlhf.evaluation.suites.answers import Answer, answer_suite
+from rlhf.evaluation.suites.baseline import Baseline
 from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.evaluation.suites.figures import figure_results
 from rlhf.evaluation.suites.judge import JudgeKeys, judge_file
 from rlhf.evaluation.suites.prompts import SuitePrompt
-from rlhf.evaluation.suites.regression import Baseline, Change, changes
+from rlhf.evaluation.suites.regression import Change, changes
 from rlhf.evaluation.suites.respond import Respond, loaded_model, served_model
 from rlhf.evaluation.suites.scoring import check_figure, score_answers
 from rlhf.evaluation.suites.suite import Suite
@@ -52,11 +53,18 @@ class SuiteRun:
     notes: Sequence[str] = field(default_factory=list)
 
     def check_regressions(self) -> None:
-        """Raise if a figure is worse than in the baseline.
+        """Raise if a figure is worse than in the baseline, or if none could be compared with it.
 
         Raises:
-            TrainingError: at least one figure; exit status 1.
+            TrainingError: at least one figure is worse; exit status 1.
+            ConfigError: no figure has a value in both runs.
         """
+        if not self.changes:
+            raise ConfigError(
+                "no figure has a value in this run and in the baseline, so nothing was compared; "
+                "see the notes.",
+                code="other-run",
+            )
         worse = [str(change) for change in self.changes if change.regressed]
         if worse:
             raise TrainingError(
@@ -118,7 +126,6 @@ def run_suites(
 
     Raises:
         TrainingError: a score that failed.
-        ConfigError: the baseline has no prompt or model in common.
     """
     state = PartialState()
     answers: list[Answer] = []

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rlhf.evaluation.suites.answers import Answer, read_answers, write_answers
+from rlhf.evaluation.suites.baseline import Baseline, check_baseline, read_baseline
 from rlhf.evaluation.suites.figures import figure_results, values_by_prompt
-from rlhf.evaluation.suites.regression import Baseline, changes, check_baseline
+from rlhf.evaluation.suites.regression import changes
 from rlhf.evaluation.suites.run import SuiteRun
 from rlhf.evaluation.suites.suite import Figure, Suite
 from tests.errors import raises
@@ -48,6 +49,12 @@ def baseline(tmp_path, one, before):
     return Baseline(folder=tmp_path, answers=before, sampling=sampling, gradings={})
 
 
+def check(earlier, one, graded=None, *, models=("ppo",), prompts=None):
+    """What only one of the runs has, of a run with the baseline's prompts."""
+    prompts = prompts or {"mine": [each.key for each in earlier.answers]}
+    return check_baseline(earlier, [one], graded or {}, models, prompts)
+
+
 def test_fall_beyond_chance_is_a_regression(tmp_path):
     """12 of 60 prompts fall; the figure where lower is better falls too, which is no regression."""
     one = suite(tmp_path, good={}, bad={"better": "lower"})
@@ -60,8 +67,8 @@ def test_fall_beyond_chance_is_a_regression(tmp_path):
     assert notes == []
     # With one prompt of +1 and one of -1 added, 12 of 62 changes are -1 and two more ±1: standard
     # error sqrt((14/62 - (12/62)²) / 62) = 0.05512. At 97.5% and 80% power it counts
-    # 2.2414 + 0.8416 times.
-    assert good.mde == pytest.approx(0.1699, abs=1e-4)
+    # 2.2980 + 0.8476 times (Student's t, 61 degrees of freedom).
+    assert good.mde == pytest.approx(0.1734, abs=1e-4)
     rise = answers({"good": [1.0] * 60, "bad": [0.0] * 48 + [1.0] * 12})
     (good, bad), _ = changes(baseline(tmp_path, one, rise), [one], before)
     assert not good.regressed
@@ -86,7 +93,7 @@ def test_regressions_are_one_error_with_all_figures(tmp_path):
     with raises("regression", "2 figures", "mine good", "mine other", "-1.000"):
         run.check_regressions()
     same, _ = changes(baseline(tmp_path, one, before), [one], before)
-    assert [change.mde for change in same] == [0.0, 0.0]
+    assert [change.mde for change in same] == [None, None]
     SuiteRun(answers=before, results=[], ungraded={}, changes=same).check_regressions()
 
 
@@ -112,9 +119,22 @@ def test_prompts_of_one_run_only_are_left_out_and_counted(tmp_path):
     found, notes = changes(baseline(tmp_path, one, before), [one], answers({"good": [1.0] * 12}))
     assert found[0].prompts == 10
     assert notes == ["mine good: 2 prompts are in one of the runs only and left out"]
-    renamed = [replace(each, key=f"x{each.key}") for each in before]
+    keys = {"mine": [f"x{each.key}" for each in before]}
     with raises("other-run", "no prompt"):
-        changes(baseline(tmp_path, one, before), [one], renamed)
+        check(baseline(tmp_path, one, before), one, prompts=keys)
+    renamed = [replace(each, key=f"x{each.key}") for each in before]
+    found, notes = changes(baseline(tmp_path, one, before), [one], renamed)
+    assert (found, notes) == ([], ["mine good of ppo: no prompt is in both runs, not compared"])
+
+
+def test_run_that_compares_nothing_does_not_pass(tmp_path):
+    """The check applies to no response of the new run."""
+    one = suite(tmp_path, good={})
+    before = answers({"good": [1.0] * 4})
+    found, notes = changes(baseline(tmp_path, one, before), [one], answers({"good": [None] * 4}))
+    assert notes == ["mine good of ppo: no value in one of the runs, not compared"]
+    with raises("other-run", "nothing was compared"):
+        SuiteRun(answers=before, results=[], ungraded={}, changes=found).check_regressions()
 
 
 def test_models_are_paired_by_name_and_a_single_one_by_itself(tmp_path):
@@ -124,28 +144,53 @@ def test_models_are_paired_by_name_and_a_single_one_by_itself(tmp_path):
     assert changes(baseline(tmp_path, one, before), [one], after)[0][0].model == "new"
     third = answers({"good": [0.0] * 4}, model="third")
     with raises("other-run", "old", "new, third"):
-        changes(baseline(tmp_path, one, before), [one], [*after, *third])
+        check(baseline(tmp_path, one, before), one, models=["new", "third"])
     both = baseline(tmp_path, one, [*before, *answers({"good": [1.0] * 4}, model="new")])
-    found, notes = changes(both, [one], [*after, *third])
+    found, _ = changes(both, [one], [*after, *third])
     assert [change.model for change in found] == ["new"]
-    assert notes == ["third is not in the baseline and not compared"]
+    assert check(both, one, models=["new", "third"]) == [
+        "third is not in the baseline and not compared",
+        "model old is in the baseline only and not compared",
+    ]
+
+
+def test_what_a_run_no_longer_has_is_named(tmp_path):
+    """A figure that was deleted from suite.yaml, and a suite that --only leaves out."""
+    wide = suite(tmp_path, good={}, rare={})
+    earlier = baseline(tmp_path, wide, answers({"good": [1.0] * 4, "rare": [None] * 4}))
+    earlier = replace(earlier, sampling={**earlier.sampling, "yours": "x"})
+    assert check(earlier, suite(tmp_path, good={})) == [
+        "suite yours is in the baseline only and not compared",
+        "mine rare is in the baseline only and not compared",
+    ]
+
+
+def test_folder_without_a_run_of_suites_is_no_baseline(tmp_path):
+    with raises("unreadable-file", "FileNotFoundError"):
+        read_baseline(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"results": []}')
+    with raises("unreadable-file", "no run of suites", "'suites'"):
+        read_baseline(tmp_path)
+    (tmp_path / "evaluation.json").write_text('{"suites": {}, "gradings": {}}')
+    with raises("unreadable-file", "suite_answers.jsonl"):
+        read_baseline(tmp_path)
 
 
 def test_other_sampling_or_judge_cannot_be_compared(tmp_path):
     one = suite(tmp_path, good={})
     earlier = baseline(tmp_path, one, answers({"good": [1.0] * 4}))
-    assert check_baseline(earlier, [one], {}) == []
+    assert check(earlier, one) == []
     with raises("other-run", "mine", "temperature"):
-        check_baseline(earlier, [replace(one, temperature=1.0)], {})
+        check(earlier, replace(one, temperature=1.0))
     graded = replace(earlier, gradings={"mine grade": "a"})
     with raises("other-run", "mine grade", "judge"):
-        check_baseline(graded, [one], {"mine grade": "b"})
+        check(graded, one, {"mine grade": "b"})
     wider = replace(one, figures=[*one.figures, Figure(name="grade", rubric="Is it kind?")])
     note = "mine grade is not in the baseline and not compared"
-    assert check_baseline(earlier, [wider], {"mine grade": "b"}) == [note]
-    assert check_baseline(graded, [wider], {"mine grade": "a"}) == []
+    assert check(earlier, wider, {"mine grade": "b"}) == [note]
+    assert check(graded, wider, {"mine grade": "a"}) == []
     with raises("other-run", "yours good"):
-        check_baseline(earlier, [replace(one, name="yours")], {})
+        check(earlier, replace(one, name="yours"))
 
 
 def test_figures_have_intervals_by_category(tmp_path):
