@@ -142,8 +142,10 @@ def anytime_results(
     """The win rate by people with an interval that holds at every look; empty without a label.
 
     Prompts were drawn in proportion to their probabilities π, so a win counts with v = (mean π of
-    all prompts)/π, which has the mean 1 over the draws. A win times v over the largest v is between
-    0 and 1, as the confidence sequence needs. Pairs of equal texts are known to be ties.
+    all prompts)/π, which has the mean 1 over the draws. A win times v over the largest v of the
+    drawn prompts is between 0 and 1, as the confidence sequence needs. That scale is known before
+    the first label: with the largest v of the labels so far, looks would not be of one sequence.
+    Pairs of equal texts are known to be ties.
 
     Args:
         wins: at each prompt; drawn ones.
@@ -156,10 +158,9 @@ def anytime_results(
     if not labelled:
         return []
     num_drawn = len(labelled) / labelled[0].answered
-    weights = [num_drawn / len(asked) / one.probability for one in labelled]
-    most = max(weights)
-    scaled = [float(one.people or 0.0) * w / most for one, w in zip(labelled, weights, strict=True)]
-    inner = anytime_mean(scaled)
+    lowest = min(one.probability for one in asked.values())
+    most = num_drawn / len(asked) / lowest
+    inner = anytime_mean([float(one.people or 0.0) * lowest / one.probability for one in labelled])
     share = len(asked) / len(wins)
     value, low, high = (
         (1 - share) * 0.5 + share * min(end * most, 1.0)

@@ -26,6 +26,7 @@ from rlhf.evaluation.judges.judge_bias import (
 )
 from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, Pair, PairOutcome, Verdict
 from rlhf.evaluation.judges.pairwise_metrics import pairs_to_judge
+from rlhf.evaluation.stats.sampling_design import sampling_probabilities, systematic_sample
 from rlhf.labels.records import Label
 from rlhf.labels.store import LabelStore
 from rlhf.types import PromptRow
@@ -275,6 +276,60 @@ def test_anytime_interval_weighs_prompts_by_their_probability():
     assert result.low < 0.75 < result.high
     assert (result.metric, result.judge, result.n) == ("win_rate_anytime", "human", 20)
     assert anytime_results(wins, [], "ppo", _spec(60)) == []
+
+
+def test_scale_of_the_anytime_interval_is_known_before_the_first_label():
+    """The first label, of a prompt with probability 0.8, counts half of one with 0.4.
+
+    (0.6/0.4) · 1/2 = 0.75: the mean probability is 60/100, of the one win.
+    """
+    probabilities = [0.8] * 30 + [0.4] * 30
+    wins = [
+        PromptWins(prompt_index=i, judge=0.5, people=1.0 if i == 0 else None, probability=p,
+                   answered=1 / 60)
+        for i, p in enumerate(probabilities)
+    ]  # fmt: skip
+    wins += [PromptWins(prompt_index=i, judge=0.5, people=None) for i in range(60, 100)]
+    [result] = anytime_results(wins, [0], "ppo", _spec(100))
+    assert result.value == pytest.approx(0.75)
+    assert result.high == 1.0
+
+
+@pytest.mark.slow
+def test_looking_at_weighted_labels_errs_in_at_most_5_percent():
+    """Half of 400 prompts are drawn, the uncertain ones 1.5 times as often; people prefer the
+    model on 80% of them and on 40% of the others. Intervals are nested, so the last tells all."""
+    rng = np.random.default_rng(0)
+    excluded = []
+    for _ in range(300):
+        unsure = rng.random(400) < 0.5
+        people = (rng.random(400) < np.where(unsure, 0.8, 0.4)).astype(float)
+        probabilities = sampling_probabilities(unsure.astype(float).tolist(), 200)
+        drawn = systematic_sample(probabilities, seed=int(rng.integers(2**31)))
+        wins = [
+            PromptWins(
+                prompt_index=i,
+                judge=0.5,
+                people=float(people[i]) if i in drawn else None,
+                probability=probabilities[i] if i in drawn else 1.0,
+            )
+            for i in range(400)
+        ]
+        order = rng.permutation(drawn).tolist()
+        [result] = anytime_results(wins, order, "ppo", _spec(400))
+        excluded.append(not result.low <= 0.6 <= result.high)
+    assert np.mean(excluded) <= 0.05
+
+
+@pytest.mark.slow
+def test_intervals_of_biases_cover():
+    """The judge sides with the longer response in 30% more of the pairs than people do."""
+    sample, rng, covered = HumanSample(pairs=[], probabilities={}), random.Random(1), []
+    for _ in range(200):
+        results = judge_biases(*_biased_verdicts(rng, 80), sample, _spec(80))
+        [bias] = [one for one in results if one.metric == "judge_bias_length"]
+        covered.append(bias.low <= 0.3 <= bias.high)
+    assert 0.91 <= np.mean(covered) <= 0.985
 
 
 def _biased_verdicts(rng, count=400):
