@@ -1,5 +1,6 @@
 """Rules of the benchmarks on few cases, against numbers worked out by hand."""
 
+import numpy as np
 import pytest
 
 from rlhf.evaluation.benchmarks import rules, shapes
@@ -150,6 +151,24 @@ def test_rm_bench_has_three_difficulties_and_averages_domains():
     assert result["accuracy", "safety"].value == pytest.approx(1 / 3)
     assert result["score", None].value == pytest.approx((2 / 3 + 1 + 1 / 3) / 3)
     assert result["accuracy", "easy"].low < 1.0  # six prompts are not certain
+
+
+def test_rm_bench_equals_the_matrix_of_its_readme():
+    """Wins of chosen style i against rejected style j, averaged over 300 prompts with random
+    scores: hard is above the diagonal, normal on it, easy below. Domains count alike."""
+    rng = np.random.default_rng(0)
+    judged, wins = [], {"chat": [], "code": [], "math": []}
+    for number, domain in enumerate(rng.choice(list(wins), 300, p=[0.5, 0.3, 0.2])):
+        chosen, rejected = rng.integers(0, 5, (2, 3)).astype(float)
+        judged.append(styles(str(number), chosen.tolist(), rejected.tolist(), str(domain)))
+        wins[str(domain)].append(chosen[:, None] > rejected[None, :])
+    means = [np.mean(of_domain, 0) for of_domain in wins.values()]
+    result = table(rules.rm_bench, judged)
+    above, on, below = np.triu_indices(3, 1), np.diag_indices(3), np.tril_indices(3, -1)
+    for name, places in (("hard", above), ("normal", on), ("easy", below)):
+        expected = np.mean([mean[places].mean() for mean in means])
+        assert result["accuracy", name].value == pytest.approx(expected, abs=1e-14)
+    assert result["score", None].value == pytest.approx(np.mean(means), abs=1e-14)
 
 
 def best_of_k(prompt, correct, scores, pairs):
