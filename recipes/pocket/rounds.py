@@ -123,7 +123,7 @@ def single_round(folder: Path) -> dict[str, float]:
 def values_of(of_round: Mapping[str, Any]) -> dict[str, float]:
     """The measurements of one round of rounds.json."""
     values = {name: float(of_round[name]["value"]) for name in ("proxy", "gold")}
-    return {**values, "gap": float(of_round["gap"]), "KL": float(of_round["kl"]["value"])}
+    return {**values, "gap": values["proxy"] - values["gold"], "KL": float(of_round["kl"]["value"])}
 
 
 def as_metrics(table: Table, columns: Sequence[str]) -> dict[str, float]:

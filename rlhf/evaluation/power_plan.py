@@ -53,7 +53,7 @@ class Pilot:
         return (
             f"{self.name}: {counted(prompts, 'prompt')} with {counted(responses, 'response')} "
             f"each, win rate {np.mean(means):.3f}, detects a difference of "
-            f"{detectable_difference(se):.3f}{effect}"
+            f"{detectable_difference(se, freedom=prompts - 1):.3f}{effect}"
         )
 
 

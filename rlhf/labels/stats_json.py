@@ -3,8 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 
+from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.labels.model_results import ModelResults
 from rlhf.labels.stats import StoreStats
 
@@ -14,20 +15,29 @@ def stats_text(stats: StoreStats, results: ModelResults | None = None) -> str:
 
     Shares of no cases and an undefined alpha are null: NaN is not JSON.
     """
-    content: dict[str, object] = asdict(stats)
+    content = _fields(stats)
     if results is not None:
         against: dict[str, dict[str, object]] = {}
         for (model, other), won in results.head_to_head.items():
-            against.setdefault(model, {})[other] = asdict(won)
+            against.setdefault(model, {})[other] = won
         # Pairs of names cannot be keys in JSON.
-        content["models"] = asdict(results) | {"head_to_head": against}
-    return json.dumps(_with_nulls(content), ensure_ascii=False, allow_nan=False) + "\n"
+        content["models"] = _fields(results) | {"head_to_head": against}
+    return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _with_nulls(value: object) -> object:
-    """`value` with None in place of numbers that are not finite, at any depth."""
+def _plain(value: object) -> object:
+    """`value` as JSON has it, at any depth: None in place of numbers that are not finite."""
+    if isinstance(value, Estimate):
+        return _plain(value.content)
+    if is_dataclass(value):
+        return {key: _plain(content) for key, content in _fields(value).items()}
     if isinstance(value, Mapping):
-        return {key: _with_nulls(content) for key, content in value.items()}
+        return {key: _plain(content) for key, content in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_nulls(item) for item in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _fields(of: object) -> dict[str, object]:
+    assert is_dataclass(of)
+    return {field.name: getattr(of, field.name) for field in fields(of)}

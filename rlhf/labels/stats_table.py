@@ -94,14 +94,14 @@ def print_model_results(console: Console, results: ModelResults) -> None:
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
         caption=f"which model won: {counted(results.games, 'comparison')} at "
-        f"{counted(results.prompts, 'prompt')}; 95% intervals resample prompts; strength: "
-        "Bradley-Terry, in nats",
+        f"{counted(results.prompts, 'prompt')}; 95% intervals resample prompts; detects: smallest "
+        "true difference found with 80% power; strength: Bradley-Terry, in nats",
     )
     table.add_column("model", overflow="fold")
     for name in ("strength", "win rate", "comparisons"):
         table.add_column(name, justify="right")
     for one in results.models:
-        table.add_row(one.model, _interval(one.strength), _interval(one.win_rate), str(one.games))
+        _add_rows(table, one.model, [one.strength, one.win_rate], str(one.games))
     console.print(table)
     for title, groups in (
         ("category", results.by_category),
@@ -121,13 +121,22 @@ def _group_table(
     for model in models:
         table.add_column(model, justify="right", overflow="fold")
     for name, rates in groups.items():
-        cells = [_interval(rates[model]) if model in rates else "-" for model in models]
-        table.add_row(name or "(none)", *cells)
+        _add_rows(table, name or "(none)", [rates.get(model) for model in models])
     return table
 
 
-def _interval(one: Estimate) -> str:
-    return f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+def _add_rows(table: Table, label: str, figures: Sequence[Estimate | None], *cells: str) -> None:
+    """Add a row of figures with intervals and further cells, and one of what they detect."""
+    table.add_row(label, *map(_interval, figures), *cells)
+    table.add_row("  detects", *map(_detects, figures), *("" for _ in cells))
+
+
+def _interval(one: Estimate | None) -> str:
+    return "-" if one is None else f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+
+
+def _detects(one: Estimate | None) -> str:
+    return "-" if one is None or one.mde is None else f"± {one.mde:.2f}"
 
 
 def _annotator_table(stats: StoreStats, *, with_gold: bool) -> Table:

@@ -5,39 +5,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rlhf.evaluation.core.records import RECORDS_FILE, Record, by_prompt, read_records
+from rlhf.evaluation.core.records import RECORDS_FILE, read_records
 from rlhf.evaluation.core.results import Result, find, read_results
 from rlhf.evaluation.judges.scoring import GOLD, REWARD_MODEL
 from rlhf.evaluation.reward_model.gate import GATE
-from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate
-from rlhf.evaluation.stats.bradley_terry import bradley_terry
-from rlhf.evaluation.stats.win_rate import win_rate
 from rlhf.manifest import write_atomically
 from rlhf.pipeline.join_labels import COUNTS
 from rlhf.pipeline.label_stage import HELD_OUT, TRAIN
+from rlhf.pipeline.round_comparison import (
+    SFT,
+    Comparison,
+    Interval,
+    Strength,
+    compare,
+    gap_of,
+    interval_of,
+    strengths_of,
+)
 from rlhf.pipeline.rounds import FIRST, align_folder
 from rlhf.pipeline.stages import policies
 
-ROUNDS, SFT = "rounds.json", "sft"
-EVEN = 0.5  # a win rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A value and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The policy of a round against the best policy of the rounds before it, by the gold score."""
-
-    against: int  # round of that policy
-    win_rate: Interval
-    improved: bool  # the interval is above 1/2
+ROUNDS = "rounds.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +39,10 @@ class RoundResult:
     accuracy: Interval | None  # of the reward model on held-out rankings
     proxy: Interval | None  # win rate by the reward model that PPO was trained on
     gold: Interval | None  # win rate by the gold score
-    gap: float | None  # proxy - gold
+    gap: Interval | None  # proxy - gold, paired by prompt
     kl: Interval | None  # from SFT, nats per response
     length: Interval | None  # tokens
     comparison: Comparison | None  # None for round 1, and without a gold score
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strength:
-    """Bradley-Terry strength in nats; the strengths of a judge have mean 0."""
-
-    judge: str
-    model: str  # sft or round-N
-    strength: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +93,12 @@ def result_of_round(root: Path, number: int, *, seed: int) -> RoundResult:
     proxy = _win_rate(results, policy, REWARD_MODEL)
     gold = _win_rate(results, policy, GOLD)
     new, train = _counts(folder / "labels")
-    comparison = None
-    if number > FIRST and gold is not None:
+    gap = comparison = None
+    if gold is not None:
         records = read_records(folder / "evaluation" / RECORDS_FILE)
-        comparison = compare(records, list(policies(root, number)), seed=seed)
+        gap = gap_of(records, policy, seed=seed) if proxy is not None else None
+        if number > FIRST:
+            comparison = compare(records, list(policies(root, number)), seed=seed)
     return RoundResult(
         round=number,
         folder="." if number == FIRST else folder.name,
@@ -126,68 +107,11 @@ def result_of_round(root: Path, number: int, *, seed: int) -> RoundResult:
         accuracy=_accuracy(folder / "reward_model" / GATE),
         proxy=proxy,
         gold=gold,
-        gap=None if proxy is None or gold is None else proxy.value - gold.value,
-        kl=_interval(find(results, "kl", policy)),
-        length=_interval(find(results, "length", policy)),
+        gap=gap,
+        kl=_found(find(results, "kl", policy)),
+        length=_found(find(results, "length", policy)),
         comparison=comparison,
     )
-
-
-def compare(
-    records: Sequence[Record],
-    names: Sequence[str],
-    *,
-    seed: int,
-    resamples: int = RESAMPLES,
-) -> Comparison:
-    """The last policy against the strongest of those before it, by the gold score.
-
-    The strongest has the highest Bradley-Terry strength among them. All of them answered the same
-    prompts in the same evaluation.
-
-    Args:
-        records: of the evaluation.
-        names: the policies of rounds 1, 2, …, as the evaluation names them.
-        seed: of the bootstrap.
-        resamples: their number.
-    """
-    scores = [_scores(records, name, GOLD) for name in names]
-    *earlier, last = scores
-    best = 0
-    if len(earlier) > 1:
-        strengths = bradley_terry(earlier, seed=seed, resamples=resamples)
-        best = max(range(len(earlier)), key=lambda index: strengths[index].value)
-    estimate = win_rate(last, earlier[best], seed=seed, resamples=resamples)
-    return Comparison(
-        against=best + FIRST, win_rate=_of_estimate(estimate), improved=estimate.low > EVEN
-    )
-
-
-def strengths_of(
-    records: Sequence[Record],
-    names: dict[str, str],
-    *,
-    seed: int,
-    resamples: int = RESAMPLES,
-) -> list[Strength]:
-    """Bradley-Terry strengths of SFT and the policy of each round, by each judge of the records.
-
-    Args:
-        records: of the last evaluation.
-        names: name in the records -> name over rounds.
-        seed: of the bootstrap.
-        resamples: their number.
-    """
-    judges = dict.fromkeys(judge for record in records for judge in record.scores)
-    strengths = []
-    for judge in judges:
-        scores = [_scores(records, name, judge) for name in names]
-        estimates = bradley_terry(scores, seed=seed, resamples=resamples)
-        strengths += [
-            Strength(judge=judge, model=name, strength=_of_estimate(estimate))
-            for name, estimate in zip(names.values(), estimates, strict=True)
-        ]
-    return strengths
 
 
 def stop_reason(rounds: Sequence[RoundResult], patience: int) -> str:
@@ -233,26 +157,12 @@ def _accuracy(gate: Path) -> Interval | None:
     accuracy = json.loads(gate.read_text(encoding="utf-8"))["accuracy"]
     if accuracy is None:
         return None
-    return Interval(value=accuracy["value"], low=accuracy["low"], high=accuracy["high"])
+    return Interval(**{name: accuracy.get(name) for name in ("value", "low", "high", "mde")})
 
 
 def _win_rate(results: Sequence[Result], model: str, judge: str) -> Interval | None:
-    return _interval(find(results, "win_rate", model, baseline=SFT, judge=judge))
+    return _found(find(results, "win_rate", model, baseline=SFT, judge=judge))
 
 
-def _interval(result: Result | None) -> Interval | None:
-    if result is None:
-        return None
-    return Interval(value=result.value, low=result.low, high=result.high)
-
-
-def _of_estimate(estimate: Estimate) -> Interval:
-    return Interval(value=estimate.value, low=estimate.low, high=estimate.high)
-
-
-def _scores(records: Sequence[Record], model: str, judge: str) -> list[list[float]]:
-    """[prompts][responses] scores of a model."""
-    count = 1 + max(record.prompt_index for record in records)
-    return [
-        [record.scores[judge] for record in group] for group in by_prompt(records, model, count)
-    ]
+def _found(result: Result | None) -> Interval | None:
+    return None if result is None else interval_of(result)

@@ -34,7 +34,8 @@ from rlhf.runtime.run_folder import CONFIG, RunConfig, check_own_folder, check_u
 from rlhf.runtime.run_lock import check_not_locked, locked
 
 if TYPE_CHECKING:
-    from rlhf.pipeline.round_results import Interval, RoundResults
+    from rlhf.pipeline.round_comparison import Interval
+    from rlhf.pipeline.round_results import RoundResults
 
 # Functions import what loads torch or transformers, in the order in which they need it: a mistake
 # is reported without waiting for the imports of later steps.
@@ -124,20 +125,26 @@ def summarize(folder: Path, report: Path, store: str) -> None:
 
 def summarize_rounds(folder: Path, report: Path, results: RoundResults, store: str) -> None:
     """Print the results of each round, the policy to use, and how to continue."""
-    table = Table(title="rounds, on held-out prompts, with 95% intervals")
+    from rlhf.evaluation.core.results import CAPTION, detects_text
+
+    table = Table(title="rounds, on held-out prompts", caption=CAPTION)
     for name in ("round", "new labels", "proxy", "gold", "gap", "against the best before"):
         table.add_column(name, justify="left" if name == "round" else "right")
     for each in results.rounds:
         comparison = each.comparison
+        rate = comparison.win_rate if comparison else None
         against = "" if comparison is None else f"round {comparison.against}: "
         table.add_row(
             str(each.round),
             str(each.new_rankings),
             interval_text(each.proxy),
             interval_text(each.gold),
-            "–" if each.gap is None else f"{round(each.gap, 2) + 0.0:+.2f}",  # never -0.00
-            against + interval_text(comparison.win_rate if comparison else None),
+            interval_text(each.gap),
+            against + interval_text(rate),
         )
+        figures = (each.proxy, each.gold, each.gap, rate)
+        detects = (detects_text(one.mde if one else None) for one in figures)
+        table.add_row("  detects", "", *detects)
     plain_console().print(table)
     policy = folder / results.rounds[results.best - 1].folder / "ppo"
     print_once(
@@ -160,7 +167,9 @@ def interval_text(interval: Interval | None) -> str:
     """`0.73 [0.70,0.76]`, or a dash."""
     if interval is None:
         return "–"
-    return f"{interval.value:.2f} [{interval.low:.2f},{interval.high:.2f}]"
+    # Never -0.00.
+    value, low, high = (round(x, 2) + 0.0 for x in (interval.value, interval.low, interval.high))
+    return f"{value:.2f} [{low:.2f},{high:.2f}]"
 
 
 if __name__ == "__main__":

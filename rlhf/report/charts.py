@@ -33,6 +33,12 @@ class Bar:
     value: float
     low: float
     high: float
+    mde: float | None = None  # minimal detectable effect
+
+    @property
+    def text(self) -> str:
+        """The label, and what the value detects."""
+        return f"{self.label}, detects ± {self.mde:.2g}" if self.mde else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,7 @@ def forest_plot(
         y = ROW_HEIGHT * index + 24
         tone = "good" if bar.low > middle else "bad" if bar.high < middle else "even"
         # The label is above its bar: on a phone there is no room next to it.
-        parts.append(_label(LEFT, y - 9, bar.label, "start"))
+        parts.append(_label(LEFT, y - 9, bar.text, "start"))
         parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
         parts.append(
             Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rlhf.report.charts import Bar, Series, forest_plot, line_chart
-from rlhf.report.interval import interval_text
+from rlhf.report.charts import Series, forest_plot, line_chart
+from rlhf.report.interval import bar_of, interval_text
 from rlhf.report.read import Row
 
 SHARES = ("accuracy", "human_agreement", "longer_wins", "demonstrations_above")
@@ -39,11 +39,7 @@ def reward_model_view(evaluation: Row) -> RewardModelView | None:
 
 def _forest(results: Sequence[Row]) -> Markup:
     """Shares: accuracies, agreement of annotators, longer wins, demonstrations above random."""
-    bars = [
-        Bar(label=_label(r), value=r["value"], low=r["low"], high=r["high"])
-        for r in results
-        if r["metric"] in SHARES
-    ]
+    bars = [bar_of(_label(r), r) for r in results if r["metric"] in SHARES]
     return forest_plot(bars) if bars else Markup("")
 
 

@@ -1,5 +1,6 @@
-"""A figure with its interval as text."""
+"""A figure with its interval, as text and as a bar of a plot."""
 
+from rlhf.report.charts import Bar
 from rlhf.report.read import Row
 
 
@@ -12,3 +13,9 @@ def interval_text(figure: Row) -> str:
     value, low, high = (f"{float(figure[key]):.3g}" for key in ("value", "low", "high"))
     detects = f", detects ± {float(figure['mde']):.2g}" if figure.get("mde") else ""
     return f"{value} [{low}, {high}]{detects}"
+
+
+def bar_of(label: str, figure: Row) -> Bar:
+    """The figure as a bar of a forest plot."""
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    return Bar(label=label, value=value, low=low, high=high, mde=figure.get("mde"))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from rlhf.report.charts import Bar, Dot, forest_plot, scatter
-from rlhf.report.interval import interval_text
+from rlhf.report.charts import Dot, forest_plot, scatter
+from rlhf.report.interval import bar_of, interval_text
 from rlhf.report.read import Row, StageView
 from rlhf.report.samples import plain
 
@@ -91,12 +91,7 @@ def forest(results: Sequence[Row], model: str) -> Markup:
         if "subset" in r and r["model"] == model and r["judge"] in judges and r["n"] >= MIN_PROMPTS
     ]
     bars = [
-        Bar(
-            label=_bar_label(r),
-            value=r["value"],
-            low=r["low"],
-            high=r["high"],
-        )
+        bar_of(_bar_label(r), r)
         for r in own + controlled + by_category + [r for r in overall if r["model"] != model]
     ]
     return forest_plot(bars) if bars else Markup("")
@@ -116,10 +111,7 @@ def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
     plots = []
     for judge in dict.fromkeys(judge_name(r) for r in rankings):
         ranked = sorted((r for r in rankings if judge_name(r) == judge), key=lambda r: -r["value"])
-        bars = [
-            Bar(label=str(r["model"]), value=r["value"], low=r["low"], high=r["high"])
-            for r in ranked
-        ]
+        bars = [bar_of(str(r["model"]), r) for r in ranked]
         edge = max(abs(end) for bar in bars for end in (bar.low, bar.high)) or 1.0
         plots.append((judge, forest_plot(bars, middle=0.0, ends=(-edge, edge))))
     return plots

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from rlhf.report.charts import Bar, Series, forest_plot, line_chart
-from rlhf.report.interval import interval_text
+from rlhf.report.charts import Series, forest_plot, line_chart
+from rlhf.report.interval import bar_of, interval_text
 from rlhf.report.read import Row
 
 JUDGES = {"proxy": "reward model (proxy)", "gold": "gold"}
@@ -66,16 +66,22 @@ def _row(each: Row) -> list[str]:
     if isinstance(comparison, Mapping):
         verdict = "better" if comparison["improved"] else "not better"
         against = f"round {comparison['against']}: {cell(comparison['win_rate'])}, {verdict}"
-    gap = each.get("gap")
     return [
         str(each.get("round", "")),
         str(each.get("new_rankings", "")),
         str(each.get("train_rankings", "")),
         *(cell(each.get(key)) for key in ("proxy", "gold")),
-        "–" if gap is None else f"{round(float(gap), 2) + 0.0:+.2f}",  # + 0.0: never -0.00
+        _gap(each.get("gap")),
         against,
         *(cell(each.get(key)) for key in ("accuracy", "kl", "length")),
     ]
+
+
+def _gap(gap: object) -> str:
+    """Files of earlier versions have no interval."""
+    if isinstance(gap, int | float):
+        return f"{round(gap, 2) + 0.0:+.2f}"  # + 0.0: never -0.00
+    return cell(gap)
 
 
 def cell(interval: object) -> str:
@@ -102,7 +108,7 @@ def _strengths(strengths: Sequence[Row]) -> list[tuple[str, Markup]]:
     plots = []
     for judge in dict.fromkeys(str(each["judge"]) for each in strengths):
         bars = [
-            Bar(label=str(each["model"]), **each["strength"])
+            bar_of(str(each["model"]), each["strength"])
             for each in strengths
             if each["judge"] == judge
         ]

@@ -34,7 +34,7 @@ def test_plan_uses_the_variance_of_the_pilot(tmp_path, capsys):
     print_power_plan(str(_pilot(tmp_path / "pilot")), "unused")
     output = capsys.readouterr().out
     assert "ppo against sft by gold: 200 prompts with 2 responses each, win rate 0.480" in output
-    assert "detects a difference of 0.060" in output
+    assert "detects a difference of 0.061" in output
     rows = [line.split() for line in output.splitlines() if "│ 0." in line]
     needed = {row[1]: [int(word) for word in row if word.isdigit()] for row in rows}
     assert needed["0.60"][0] == pytest.approx(197, abs=4)

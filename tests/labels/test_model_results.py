@@ -81,6 +81,10 @@ def test_win_rates_by_category_and_annotator(campaign):
         (1 - beats.value, 1 - beats.high, 1 - beats.low)
     )
     assert first.strength.value == -second.strength.value > 0
+    assert beats.mde == loses.mde == first.win_rate.mde
+    # Prompts are won 15 times with 1 1/2 of 2 games and lost 5 times: s = √(20/19 · 15/320).
+    error = (20 / 19 * (15 * 0.125**2 + 5 * 0.375**2) / 20) ** 0.5 / 20**0.5
+    assert first.win_rate.mde == pytest.approx((2.0930 + 0.8610) * error, rel=1e-4)
 
 
 def test_two_annotators_of_a_prompt_do_not_narrow_the_interval(campaign):
@@ -101,6 +105,7 @@ def test_table_names_models_and_groups(campaign):
     print_model_results(console, results_of(campaign))
     text = console.export_text()
     assert "0.62 [" in text
+    assert "± 0.15" in text
     for name in ("maths", "chat", "ann", "bob", "20 prompts"):
         assert name in text
 
@@ -136,6 +141,7 @@ def test_command_writes_all_figures_as_json(tmp_path, capsys):
     models = written["models"]
     assert [one["model"] for one in models["models"]] == ["a", "b"]
     assert models["head_to_head"]["a"]["b"]["value"] == 1.0
+    assert models["models"][0]["win_rate"]["mde"] > 0.5  # a single prompt
     assert models["by_annotator"]["ann"]["b"]["value"] == 0.0
     with raises("bad-value", str(tmp_path)):
         main(["stats", "--store", path, "--output", str(tmp_path)])

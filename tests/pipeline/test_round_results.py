@@ -8,21 +8,19 @@ import pytest
 
 from rlhf.evaluation.core.records import Record, write_records
 from rlhf.evaluation.core.results import Result, write_results
+from rlhf.pipeline.round_comparison import Comparison, Interval, compare, strengths_of
 from rlhf.pipeline.round_results import (
-    Comparison,
-    Interval,
     RoundResult,
     best_round,
-    compare,
     names_of,
     round_results,
     stop_reason,
-    strengths_of,
     write_round_results,
 )
 from rlhf.types import PromptRow
 
 WIDE = Interval(value=0.5, low=0.4, high=0.6)
+ACCURACY = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 9, "mde": 0.15}
 
 
 def records(scores, judge="gold"):
@@ -80,6 +78,7 @@ def test_bradley_terry_over_two_rounds():
     assert values == pytest.approx([-1.464817, 0.732408, 0.732408], abs=1e-6)
     assert values[1] - values[0] == pytest.approx(math.log(9))
     assert all(each.strength.low <= each.strength.value for each in strengths)
+    assert all(each.strength.mde > 0 for each in strengths)
 
 
 def test_round_is_compared_with_the_strongest_earlier_one():
@@ -92,6 +91,9 @@ def test_round_is_compared_with_the_strongest_earlier_one():
     comparison = compare(records(table), list(table), seed=0, resamples=200)
     assert comparison.against == 2
     assert comparison.win_rate.value == 0.25
+    # Six of eight lost: a standard error of √(8/7 · 1.5)/8 = 0.16366, of which Student's t with
+    # seven degrees of freedom takes 2.3646 + 0.8960.
+    assert comparison.win_rate.mde == pytest.approx(3.2606 * 0.16366, abs=1e-4)
     assert not comparison.improved
 
 
@@ -151,13 +153,17 @@ def write_round(folder, models, proxy, gold, counts):
         [
             Result(judge="gold", value=gold, **win),
             Result(judge="reward_model", value=proxy, **win),
-            Result(metric="kl", model=list(models)[-1], value=2.5, low=2.0, high=3.0, n=8),
+            Result(metric="kl", model=list(models)[-1], value=2.5, low=2.0, high=3.0, n=8, mde=0.7),
         ],
     )
     rows = [PromptRow(prompt=f"p{index}") for index in range(8)]
-    write_records(evaluation, rows, records(models))
+    lines = [
+        replace(one, scores={**one.scores, "reward_model": float(one.model != "sft")})
+        for one in records(models)
+    ]
+    write_records(evaluation, rows, lines)
     for name, content in (
-        ("reward_model/gate.json", {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 9}}),
+        ("reward_model/gate.json", {"accuracy": ACCURACY}),
         ("labels/counts.json", counts),
     ):
         (folder / name).parent.mkdir()
@@ -165,22 +171,30 @@ def write_round(folder, models, proxy, gold, counts):
 
 
 def test_results_over_rounds_are_read_from_the_folders(tmp_path):
-    """Proxy 0.9 and gold 0.6, then 0.8 and 0.75: the gap falls from 0.3 to 0.05."""
-    first = {"sft": [0.0] * 8, "ppo": [1.0] * 8}
+    """The proxy prefers the policy at every prompt, gold at five of eight and then at all.
+
+    The gap of round 1 is 3/8, its standard error √(8/7 · (3 · 25/64 + 5 · 9/64)) / 8 = 0.18298, of
+    which Student's t with seven degrees of freedom takes 2.3646 + 0.8960.
+    """
+    first = {"sft": [0.0] * 8, "ppo": [1.0] * 5 + [-1.0] * 3}
     second = {"sft": [0.0] * 8, "round-1": [1.0] * 8, "round-2": [2.0] * 8}
     write_round(tmp_path, first, 0.9, 0.6, {"new": 100, "train": 85})
     write_round(tmp_path / "round-2", second, 0.8, 0.75, {"new": 40, "train": 119})
     results = round_results(tmp_path, 2, patience=1, seed=0)
-    assert [each.gap for each in results.rounds] == pytest.approx([0.3, 0.05])
+    assert [each.gap.value for each in results.rounds] == [0.375, 0.0]
+    assert results.rounds[0].gap.mde == pytest.approx(3.2606 * 0.18298, abs=1e-4)
+    assert results.rounds[1].gap.mde is None  # the same at every prompt
     assert [each.folder for each in results.rounds] == [".", "round-2"]
     assert [each.train_rankings for each in results.rounds] == [85, 119]
-    assert results.rounds[1].kl == Interval(value=2.5, low=2.0, high=3.0)
+    assert results.rounds[1].kl == Interval(value=2.5, low=2.0, high=3.0, mde=0.7)
+    assert results.rounds[1].accuracy == Interval(value=0.7, low=0.6, high=0.8, mde=0.15)
     assert results.rounds[1].comparison.improved
     assert (results.best, results.stopped) == (2, "")
-    assert [each.model for each in results.strengths] == ["sft", "round-1", "round-2"]
+    assert [each.model for each in results.strengths] == ["sft", "round-1", "round-2"] * 2
     write_round_results(tmp_path, results)
     content = json.loads((tmp_path / "rounds.json").read_text())
     assert content["rounds"][1]["comparison"]["against"] == 1
+    assert content["rounds"][1]["comparison"]["win_rate"]["mde"] > 0
     assert content["best"] == 2
 
 

@@ -13,7 +13,8 @@ from rlhf.chat.votes import ComparedResponses, Votes
 from rlhf.evaluation.core.config import NULL_BASELINES
 from rlhf.evaluation.core.results import read_results
 from rlhf.manifest import read_manifest
-from rlhf.pipeline.round_results import Interval, RoundResult, RoundResults
+from rlhf.pipeline.round_comparison import Interval
+from rlhf.pipeline.round_results import RoundResult, RoundResults
 from rlhf.recipes.align import interval_text, summarize_rounds
 from tests.recipes.test_align import ANNOTATORS, GOLD, PPO_KEYS, THINGS
 from tests.tiny_models import make_model
@@ -218,7 +219,7 @@ def test_summary_has_a_row_per_round(tmp_path, capsys):
             new_rankings=90,
             train_rankings=80,
             accuracy=None,
-            proxy=Interval(value=0.9, low=0.85, high=0.95),
+            proxy=Interval(value=0.9, low=0.85, high=0.95, mde=0.07),
             gold=None,
             gap=None,
             kl=None,
@@ -231,6 +232,7 @@ def test_summary_has_a_row_per_round(tmp_path, capsys):
     summarize_rounds(tmp_path, tmp_path / "report.html", results, "votes.sqlite")
     output = capsys.readouterr().out
     assert output.count("0.90 [0.85,0.95]") == 2
+    assert output.count("± 0.07") == 2
     assert "(round 2)" in output
     assert "votes.sqlite" in output
     assert interval_text(None) == "–"

@@ -138,7 +138,7 @@ def test_page_has_verdict_picture_and_tables(content, comparison, tmp_path):
     assert "budget_responses: 640" in page
     table = (tmp_path / "compare.md").read_text()
     win_rate = content["points"][1]["win_rate"]
-    assert win_rate["mde"] == pytest.approx(2.8016 * win_rate["se"], rel=1e-4)
+    assert win_rate["mde"] > 2.8016 * win_rate["se"]  # Student's t
     detects = f"{win_rate['mde']:.2f}"
     assert re.search(rf"\| ppo \| kl_coef 0.3 \| 0.70 \[.*?\], detects ± {detects} \|", table)
     assert f"], detects ± {win_rate['mde']:.2g}</td>" in page

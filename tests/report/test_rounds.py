@@ -61,6 +61,17 @@ def test_table_has_a_row_per_round(tmp_path):
     assert view.commands == [f"rlhf report {tmp_path}/run/round-2"]
 
 
+def test_figures_have_what_they_detect(tmp_path):
+    """In the table and in the plot of the strengths; files of earlier versions have none."""
+    first = {**round_of(1, 0.9, 0.6), "proxy": interval(0.9) | {"mde": 0.071}}
+    first["gap"] = interval(0.3) | {"mde": 0.0714}
+    strength = {"judge": "gold", "model": "sft", "strength": interval(-1.0) | {"mde": 0.5}}
+    view = rounds_view({"rounds": [first], "strengths": [strength]}, tmp_path)
+    assert view.rows[0][3] == "0.9 [0.85, 0.95], detects ± 0.071"
+    assert view.rows[0][5] == "0.3 [0.25, 0.35], detects ± 0.071"
+    assert "sft, detects ± 0.5" in view.strengths[0][1]
+
+
 def test_gap_that_rounds_to_zero_has_no_minus(tmp_path):
     content = {"rounds": [{**round_of(1, 0.7, 0.704), "gap": -0.004}]}
     assert "+0.00" in rounds_view(content, tmp_path).rows[0]

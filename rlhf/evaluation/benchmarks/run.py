@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
 from rlhf.errors import ConfigError
 from rlhf.evaluation.benchmarks.benchmark import BENCHMARKS
@@ -18,7 +17,8 @@ from rlhf.evaluation.benchmarks.implicit import implicit_reward, implicit_scores
 from rlhf.evaluation.benchmarks.pairwise import judge_cases, order_decides
 from rlhf.evaluation.benchmarks.rules import SCORE
 from rlhf.evaluation.benchmarks.scoring import ScoredCases, reward_scores, score_cases
-from rlhf.evaluation.core.results import Result, detects_text, number, result_of
+from rlhf.evaluation.core.metric_table import metric_table
+from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.judges.llm import is_address, local_judge
 from rlhf.evaluation.judges.pairwise import CompareFunction
 from rlhf.evaluation.judges.remote import RemoteJudge, adapt_to_server, remote_judge
@@ -152,14 +152,7 @@ def write_benchmark(folder: Path, report: BenchmarkReport, data: dict[str, str])
 def print_benchmark(report: BenchmarkReport, log: Log) -> None:
     """Print the table, and what limits its meaning."""
     title = f"{report.benchmark}: {report.judge}, {counted(len(report.judged), 'case')}"
-    heads = ("", "value [95%]", "detects (80% power)", "prompts")
-    table = Table(*heads, title=title, title_justify="left")
-    for result in report.results:
-        cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
-        label = result.metric.replace("_", " ")
-        label = f"{label}, {result.subset}" if result.subset else label
-        table.add_row(label, cell, detects_text(result), str(result.n))
-    plain_console().print(table)
+    plain_console().print(metric_table(report.results, title))
     if not any(result.metric == SCORE and result.subset is None for result in report.results):
         log("no score: a part of it has no case, or there are fewer than two prompts")
     if report.unscored:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from rlhf.errors import DataError
-from rlhf.evaluation.stats.power import detectable_effect
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
 
@@ -48,14 +47,7 @@ class Result:
     subset: str | None = None  # value of the `category` column; None is all prompts
     with_contaminated: bool = True  # False: without prompts that occur in the training data
     q: float | None = None  # of a subset's difference from the rest, for all subsets together
-
-    @property
-    def mde(self) -> float | None:
-        """The minimal detectable effect: the smallest true difference found with 80% power.
-
-        From the standard error, or from the interval if there is none; None for an exact value.
-        """
-        return detectable_effect(self.se, self.low, self.high)
+    mde: float | None = None  # minimal detectable effect, see `Estimate`; None for an exact value
 
 
 def result_of(
@@ -78,6 +70,7 @@ def result_of(
         high=estimate.high,
         n=estimate.n,
         se=estimate.se,
+        mde=estimate.mde,
         baseline=baseline,
         judge=judge,
         judge_source=judge_source,
@@ -109,8 +102,7 @@ def read_results(folder: Path) -> list[Result]:
     path = folder / EVALUATION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        items = [{k: v for k, v in item.items() if k != "mde"} for item in content["results"]]
-        return [Result(**item) for item in items]
+        return [Result(**item) for item in content["results"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); run `rlhf evaluate` again.",
@@ -120,8 +112,8 @@ def read_results(folder: Path) -> list[Result]:
 
 def _object(result: Result) -> dict[str, object]:
     always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
-    everything = {**vars(result), "mde": result.mde}
-    return {k: v for k, v in everything.items() if k in always or not (v is None or v is True)}
+    fields = vars(result)
+    return {k: v for k, v in fields.items() if k in always or not (v is None or v is True)}
 
 
 def find(results: Sequence[Result], metric: str, model: str, **where: object) -> Result | None:
@@ -193,7 +185,8 @@ def add_rows(table: Table, label: str, results: Sequence[Result | None]) -> None
     """Add a row of values with intervals and, if one is not exact, a row of what they detect."""
     table.add_row(label, *(cell_text(result) for result in results))
     if any(result is not None and result.mde is not None for result in results):
-        table.add_row("  detects", *(detects_text(result) for result in results))
+        effects = [None if result is None else result.mde for result in results]
+        table.add_row("  detects", *map(detects_text, effects))
 
 
 def _is_in_tables(result: Result) -> bool:
@@ -224,9 +217,9 @@ def cell_text(result: Result | None) -> str:
     return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"
 
 
-def detects_text(result: Result | None) -> str:
-    """`± 0.05`, the minimal detectable effect; a dash for an exact value."""
-    return f"± {number(result.mde)}" if result is not None and result.mde is not None else "–"
+def detects_text(mde: float | None) -> str:
+    """`± 0.05`, a minimal detectable effect; a dash for an exact value."""
+    return "–" if mde is None else f"± {number(mde)}"
 
 
 def number(value: float) -> str:

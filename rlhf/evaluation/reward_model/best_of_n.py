@@ -25,6 +25,8 @@ class BestOfN:
     people: float  # share of the other responses that annotators ranked below it, ½ for a tie
     people_low: float
     people_high: float
+    reward_mde: float | None = None  # minimal detectable effects; None for exact values
+    people_mde: float | None = None
 
 
 def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> list[BestOfN]:
@@ -56,6 +58,8 @@ def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> li
                 people=people.value,
                 people_low=people.low,
                 people_high=people.high,
+                reward_mde=rewards.mde,
+                people_mde=people.mde,
             )
         )
     return curve

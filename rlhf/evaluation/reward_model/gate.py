@@ -40,6 +40,7 @@ class MetricValue:
     low: float
     high: float
     n: int
+    mde: float | None = None  # minimal detectable effect; None for an exact value
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -254,4 +255,6 @@ def find_value(
 
 
 def _value_of(result: Result) -> MetricValue:
-    return MetricValue(value=result.value, low=result.low, high=result.high, n=result.n)
+    return MetricValue(
+        value=result.value, low=result.low, high=result.high, n=result.n, mde=result.mde
+    )

@@ -9,15 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.table import Table
-
-from rlhf.evaluation.core.results import (
-    Result,
-    detects_text,
-    number,
-    result_of,
-    write_results,
-)
+from rlhf.evaluation.core.metric_table import metric_table
+from rlhf.evaluation.core.results import Result, detects_text, result_of, write_results
 from rlhf.evaluation.reward_model.best_of_n import BestOfN, best_of_n
 from rlhf.evaluation.reward_model.calibration import Bin, reliability
 from rlhf.evaluation.reward_model.gate import GATE, Gate, judge_reward_model
@@ -97,25 +90,16 @@ def write_gate(path: Path, gate: Gate) -> None:
 def print_report(report: RewardReport, title: str) -> None:
     """Print the table of metrics, the best-of-N curve and the verdict."""
     console = plain_console()
-    heads = ("metric", "value [95%]", "detects (80% power)", "prompts")
-    table = Table(*heads, title=title, title_justify="left")
-    for result in report.results:
-        cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
-        table.add_row(label_of(result), cell, detects_text(result), str(result.n))
-    console.print(table)
+    console.print(metric_table(report.results, title, "metric"))
     for point in report.best_of_n:
         console.print(
-            f"best of {point.n}: reward {point.reward:.2f}, preferred by annotators to "
-            f"{point.people:.2f} of the others, KL at most {point.kl_bound:.2f} nats"
+            f"best of {point.n}: reward {point.reward:.2f} [{point.reward_low:.2f}, "
+            f"{point.reward_high:.2f}], detects {detects_text(point.reward_mde)}; preferred by "
+            f"annotators to {point.people:.2f} [{point.people_low:.2f}, {point.people_high:.2f}] "
+            f"of the others, detects {detects_text(point.people_mde)}; KL at most "
+            f"{point.kl_bound:.2f} nats"
         )
     console.print(f"gate: {report.gate.verdict}", *report.gate.reasons, sep="\n  ")
-
-
-def label_of(result: Result) -> str:
-    """`accuracy, annotator Ann`, `demonstrations above: shuffled words`."""
-    label = result.metric.replace("_", " ")
-    label = f"{label}: {result.axis}" if result.axis else label
-    return f"{label}, {result.subset}" if result.subset else label
 
 
 def results_of(probes: Sequence[Probe], model: str) -> list[Result]:

@@ -19,15 +19,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf.evaluation.stats.power import LEVEL, detectable_effect
+
 RESAMPLES = 2000
 _CHUNK = 256  # resamples drawn at once: [256, prompts] counts stay small
-_NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
+NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 _CACHED = 4_000_000  # counts, 32 MB; with more they are drawn again for each metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value and its 95% interval."""
+    """A value and its interval, of 95% if `level` does not say otherwise."""
 
     value: float
     low: float
@@ -35,6 +37,25 @@ class Estimate:
     n: int  # prompts: the independent units
     num_answers: int = 0  # responses over all prompts; 0 if they were not counted
     se: float | None = None  # standard error; None if not computed
+    level: float = LEVEL  # of the interval
+    freedom: float = math.inf  # of the interval's Student's t; infinity for the normal
+
+    @property
+    def mde(self) -> float | None:
+        """The minimal detectable effect: the smallest true difference found with 80% power.
+
+        From the standard error, or from the interval if there is none; None for an exact value.
+        """
+        return detectable_effect(
+            self.se, self.low, self.high, level=self.level, freedom=self.freedom
+        )
+
+    @property
+    def content(self) -> dict[str, float | None]:
+        """The figure as an object of JSON; an exact value has no `mde`."""
+        names = ("value", "low", "high", "n", "num_answers", "se")
+        fields = {name: getattr(self, name) for name in names}
+        return fields if self.mde is None else {**fields, "mde": self.mde}
 
 
 def mean(
@@ -70,7 +91,8 @@ def rate(
     low, high = wilson(estimate.value, estimate.n) if estimate.n > 1 else (0.0, 1.0)
     # Rounding must not exclude the value itself.
     low, high = min(low, estimate.value), max(high, estimate.value)
-    return replace(estimate, low=low, high=high, se=(high - low) / (2 * 1.96))
+    error = (high - low) / (2 * 1.96)
+    return replace(estimate, low=low, high=high, se=error, freedom=math.inf)
 
 
 def clustered_error(numerators: Sequence[float], denominators: Sequence[float]) -> float:
@@ -92,7 +114,7 @@ def clustered_error(numerators: Sequence[float], denominators: Sequence[float]) 
     return float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / bottom.sum())
 
 
-def wilson(share: float, flips: float, quantile: float = _NORMAL_95) -> tuple[float, float]:
+def wilson(share: float, flips: float, quantile: float = NORMAL_95) -> tuple[float, float]:
     """Wilson's score interval of so many flips, as in `rlhf.ops.accuracy`, which loads torch."""
     square = quantile**2
     middle = (share + square / (2 * flips)) / (1 + square / flips)
@@ -139,6 +161,7 @@ def estimate_of(
         n=n,
         num_answers=num_answers,
         se=float(draws.std()),
+        freedom=_freedom(n),
     )
 
 
@@ -200,7 +223,14 @@ def jackknife(value: float, left_out: Sequence[float]) -> Estimate:
     n = len(others)
     error = float(np.sqrt((n - 1) / n * ((others - others.mean()) ** 2).sum())) if n else 0.0
     half = student_95(n) * error if n > 1 else 0.0
-    return Estimate(value=value, low=value - half, high=value + half, n=n, se=error)
+    return Estimate(
+        value=value, low=value - half, high=value + half, n=n, se=error, freedom=_freedom(n)
+    )
+
+
+def _freedom(n: int) -> float:
+    """Degrees of freedom of an interval over n prompts; that of one prompt has no width."""
+    return n - 1.0 if n > 1 else math.inf
 
 
 def _check(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> None:

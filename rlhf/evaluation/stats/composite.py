@@ -1,5 +1,6 @@
 """Weighted sums of shares over several sets of prompts: the total of a benchmark."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -100,4 +101,5 @@ def _with_width(estimate: Estimate) -> Estimate:
         return estimate
     values = torch.full((estimate.n,), estimate.value, dtype=torch.float64)
     _, low, high = share_with_interval(values, torch.ones(estimate.n, dtype=torch.float64))
-    return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))
+    low, high = min(low, estimate.value), max(high, estimate.value)
+    return replace(estimate, low=low, high=high, se=None, freedom=math.inf)

@@ -44,8 +44,8 @@ def crossed_mean(table: Table, *, level: float = 0.95) -> Estimate:
             f"a table {table.shape} of finite values and two prompts or more is needed"
         )
     value = float(table.mean())
-    half, error = max(
-        (_quantile(freedom, level) * math.sqrt(variance), math.sqrt(variance))
+    half, error, freedom = max(
+        (_quantile(freedom, level) * math.sqrt(variance), math.sqrt(variance), freedom)
         for variance, freedom in _variances(table)
     )
     return Estimate(
@@ -55,6 +55,8 @@ def crossed_mean(table: Table, *, level: float = 0.95) -> Estimate:
         n=prompts,
         num_answers=seeds * prompts,
         se=error,
+        level=level,
+        freedom=freedom,
     )
 
 

@@ -60,6 +60,8 @@ def paired_difference(
         n=len(kept),
         num_answers=sum(len(a) for a, _ in kept),
         se=error,
+        level=level,
+        freedom=_freedom(len(kept)),
     )
 
 
@@ -80,5 +82,10 @@ def _interval(changes: Array, level: float) -> tuple[float, float, float]:
 
     added = np.concatenate([changes, [largest, -largest]])
     centre, error = float(added.mean()), float(added.std()) / math.sqrt(len(added))
-    half = float(stdtrit(len(changes) + 1, (1 + level) / 2)) * error
+    half = float(stdtrit(_freedom(len(changes)), (1 + level) / 2)) * error
     return centre - half, centre + half, error
+
+
+def _freedom(prompts: int) -> float:
+    """Degrees of freedom with two prompts added."""
+    return float(prompts + 1)

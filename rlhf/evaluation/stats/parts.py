@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf.evaluation.stats.bootstrap import Estimate, clustered_error, wilson
+from rlhf.evaluation.stats.bootstrap import NORMAL_95, Estimate, clustered_error, wilson
 
 LEVEL = 0.05  # share of false discoveries among the parts that are named
 FEWEST_PROMPTS = 8  # of a part that is named as the worst one
@@ -87,11 +87,14 @@ def worst_part(parts: Sequence[Part]) -> Part | None:
     worst = min(large, key=lambda part: part.estimate.value)
     estimate = worst.estimate
     assert estimate.se is not None
-    half = _quantile(estimate.n - 1, 0.05 / len(large)) * estimate.se
+    alpha, freedom = 0.05 / len(large), estimate.n - 1
+    half = _quantile(freedom, alpha) * estimate.se
     wide = replace(
         estimate,
         low=max(min(estimate.low, estimate.value - half), 0.0),
         high=min(max(estimate.high, estimate.value + half), 1.0),
+        level=1 - alpha,
+        freedom=freedom,
     )
     return replace(worst, estimate=wide)
 
@@ -147,10 +150,8 @@ def _estimate(table: _Array, n: int) -> Estimate:
     total, error = sum(counts), clustered_error(sums, counts)
     value = sum(sums) / total
     flips = min(value * (1 - value) / error**2, total) if error > 0 else float(n)
-    if error > 0 and total > n:
-        low, high = wilson(value, flips, _quantile(n - 1, 0.05))
-    else:
-        low, high = wilson(value, flips)
+    estimated = error > 0 and total > n
+    low, high = wilson(value, flips, _quantile(n - 1, 0.05) if estimated else NORMAL_95)
     return Estimate(
         value=value,
         low=low,
@@ -158,6 +159,7 @@ def _estimate(table: _Array, n: int) -> Estimate:
         n=n,
         num_answers=int(total),
         se=error or (high - low) / (2 * 1.96),
+        freedom=n - 1 if estimated else math.inf,
     )
 
 

@@ -14,25 +14,40 @@ Table = NDArray[np.float64]
 """[K, L] wins of a model's K responses against the baseline's L to one prompt."""
 
 
-def detectable_difference(se: float, *, power: float = POWER, level: float = LEVEL) -> float:
+def detectable_difference(
+    se: float, *, power: float = POWER, level: float = LEVEL, freedom: float = math.inf
+) -> float:
     """The smallest true difference that is found with this power, given the standard error.
 
-    (z_{(1+level)/2} + z_power) · se,   2.80 se at 80% and 95%
+    (t_{(1+level)/2} + t_power) · se,   2.80 se at 80% and 95% with many degrees of freedom
+
+    This is Bloom's minimal detectable effect (1995, https://doi.org/10.1177/0193841X9501900504).
     """
-    normal = NormalDist()
-    return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * se
+    return (_quantile((1 + level) / 2, freedom) + _quantile(power, freedom)) * se
 
 
 ROUNDING = 1e-12  # a standard error below it is that of equal numbers, which a mean rounds
 
 
-def detectable_effect(se: float | None, low: float, high: float) -> float | None:
-    """`detectable_difference` of a figure with a 95% interval; None for an exact value.
+def detectable_effect(
+    se: float | None,
+    low: float,
+    high: float,
+    *,
+    level: float = LEVEL,
+    freedom: float = math.inf,
+) -> float | None:
+    """`detectable_difference` of a figure with an interval; None for an exact value.
 
-    se: its standard error; None: half of the interval over 1.96.
+    Args:
+        se: its standard error; None: from the interval.
+        low: lower end of the interval.
+        high: upper end.
+        level: of the interval.
+        freedom: degrees of freedom of its Student's t; infinity for the normal.
     """
-    error = (high - low) / (2 * 1.96) if se is None else se
-    return detectable_difference(error) if error > ROUNDING else None
+    error = (high - low) / (2 * _quantile((1 + level) / 2, freedom)) if se is None else se
+    return detectable_difference(error, level=level, freedom=freedom) if error > ROUNDING else None
 
 
 def prompts_needed(
@@ -112,6 +127,15 @@ def win_variance(tables: Sequence[Table]) -> WinVariance:
     return WinVariance(
         prompt=scale * prompt, model=scale * model, baseline=scale * baseline, rest=scale * rest
     )
+
+
+def _quantile(share: float, freedom: float) -> float:
+    """Of Student's t, or of the normal where the degrees of freedom are infinite."""
+    if math.isinf(freedom):
+        return NormalDist().inv_cdf(share)
+    from scipy.special import stdtrit  # half a second
+
+    return float(stdtrit(freedom, share))
 
 
 def _mean_squares(table: Table) -> tuple[float, float, float]:

@@ -125,11 +125,14 @@ def _estimate(value: float, psi: _Array, labelled: int, freedom: int, level: flo
     error = math.sqrt(float((psi**2).sum())) / len(psi)
     if error < 1e-12:
         return _certain(value, labelled, len(psi))
-    half = _quantile(max(freedom, 1), level) * error
+    freedom = max(freedom, 1)
+    half = _quantile(freedom, level) * error
     inside = min(max(value, EDGE), 1 - EDGE)
     centre, half = math.log(inside / (1 - inside)), half / (inside * (1 - inside))
     low, high = (1 / (1 + math.exp(-end)) for end in (centre - half, centre + half))
-    return Estimate(value=value, low=low, high=high, n=len(psi), se=error)
+    return Estimate(
+        value=value, low=low, high=high, n=len(psi), se=error, level=level, freedom=freedom
+    )
 
 
 def _certain(value: float, labelled: int, n: int) -> Estimate:

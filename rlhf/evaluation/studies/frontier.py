@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,21 @@ class Frontier:
     over_optimized: bool
     best: str  # the checkpoint with the highest held-out score
     says: str  # the verdict in a sentence
+
+
+def content_of(frontier: Frontier) -> dict[str, object]:
+    """The frontier as an object of JSON."""
+    points = [
+        {
+            "name": point.name,
+            "step": point.step,
+            "kl": point.kl.content,
+            "proxy": point.proxy.content,
+            "held_out": point.held_out.content,
+        }
+        for point in frontier.points
+    ]
+    return {**asdict(frontier), "points": points}
 
 
 def make_frontier(

@@ -32,7 +32,7 @@ from rlhf.evaluation.studies.alignment_tax import Tax, alignment_tax_metrics, me
 from rlhf.evaluation.studies.best_of_n import best_of_n_metrics, best_of_name
 from rlhf.evaluation.studies.checkpoints import steps_of_run
 from rlhf.evaluation.studies.context import StudyContext
-from rlhf.evaluation.studies.frontier import make_frontier, summary_lines
+from rlhf.evaluation.studies.frontier import content_of, make_frontier, summary_lines
 from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
 from rlhf.rollouts.engine import RolloutEngine
 from rlhf.runtime.printing import counted
@@ -140,7 +140,7 @@ def _frontier(context: StudyContext, run: Path) -> dict[str, object]:
     )
     for line in summary_lines(frontier):
         context.log(line)
-    return asdict(frontier)
+    return content_of(frontier)
 
 
 def _llm_verdicts(context: StudyContext, judge: str, remote: RemoteJudge | None) -> list[Verdict]:

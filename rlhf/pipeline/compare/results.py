@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rlhf.evaluation.core.results import number
+from rlhf.evaluation.core.results import detects_text, number
 from rlhf.evaluation.stats.bootstrap import Estimate
-from rlhf.evaluation.stats.power import detectable_effect
 from rlhf.manifest import write_atomically
 from rlhf.pipeline.compare.analysis import Comparison, Difference, Marked
 from rlhf.pipeline.compare.points import Numbers
@@ -51,8 +50,8 @@ def content_of(
         if equal is None
         else {
             "kl": equal.kl,
-            "win_rate": _estimate(equal.win_rate),
-            "other_win_rate": _estimate(equal.other_win_rate),
+            "win_rate": equal.win_rate.content,
+            "other_win_rate": equal.other_win_rate.content,
             **_difference(equal.difference),
         },
     }
@@ -134,10 +133,10 @@ def _point(m: Marked) -> dict[str, object]:
     return {
         **_key(m),
         "recipe": point.method.recipe,
-        "win_rate": _estimate(m.win_rate),
-        "kl": {**_estimate(m.kl), "is_bound": point.kl_is_bound},
-        "reward": _estimate(m.reward),
-        "score": _estimate(m.score),
+        "win_rate": m.win_rate.content,
+        "kl": {**m.kl.content, "is_bound": point.kl_is_bound},
+        "reward": m.reward.content,
+        "score": m.score.content,
         "length": m.length,
         "responses_per_answer": point.per_answer,
         "pareto": m.pareto,
@@ -164,28 +163,15 @@ def _key(m: Marked) -> dict[str, object]:
 def _difference(each: Difference) -> dict[str, object]:
     return {
         "other": _key(each.other),
-        "difference": _estimate(each.estimate),
+        "difference": each.estimate.content,
         "distinguishable": each.distinguishable,
-    }
-
-
-def _estimate(estimate: Estimate) -> dict[str, object]:
-    names = ("value", "low", "high", "se", "n")
-    mde = _mde(estimate)
-    return {
-        **{name: getattr(estimate, name) for name in names},
-        **({"mde": mde} if mde is not None else {}),
     }
 
 
 def _figure(estimate: Estimate) -> str:
     """`0.71 [0.68, 0.74], detects ± 0.04`; the last is the minimal detectable effect."""
-    mde = _mde(estimate)
-    return interval(estimate) + (f", detects ± {number(mde)}" if mde is not None else "")
-
-
-def _mde(estimate: Estimate) -> float | None:
-    return detectable_effect(estimate.se, estimate.low, estimate.high)
+    detects = "" if estimate.mde is None else f", detects {detects_text(estimate.mde)}"
+    return interval(estimate) + detects
 
 
 def _mean(m: Marked, name: str) -> float:

@@ -165,11 +165,12 @@ def test_worst_category_is_named_and_differs_from_the_rest():
 
 
 def test_minimal_detectable_effect_is_written_next_to_every_figure(records, spec, tmp_path):
-    """2.8016 standard errors; of [0, 1, 1] over three prompts the standard error is 1/3."""
+    """Of [0, 1, 1] over three prompts the standard error is 1/3. Student's t with two degrees of
+    freedom takes 4.3027 + 1.0607 of them."""
     results = all_metrics(records, spec)
     win_rate = find(results, "win_rate", "ppo", judge="gold")
     assert win_rate.se == pytest.approx(1 / 3)
-    assert win_rate.mde == pytest.approx(2.8016 / 3, abs=1e-4)
+    assert win_rate.mde == pytest.approx(5.3634 / 3, abs=1e-4)
     write_results(tmp_path, results)
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["results"][0]["mde"] == pytest.approx(win_rate.mde)
@@ -177,26 +178,23 @@ def test_minimal_detectable_effect_is_written_next_to_every_figure(records, spec
 
 
 def test_tables_say_what_each_figure_detects(capsys):
-    """2.8016 standard errors: of 0.1 they are 0.28; an interval of 0.07 has one of 0.07/3.92.
-
-    The figure of a suite has no standard error: 2.8016 * 0.07/3.92 = 0.05. An exact value has no
-    row, and a dash next to one that is not exact.
-    """
+    """An exact value has no row, and a dash next to one that is not exact."""
     of = {"n": 50, "baseline": None}
     results = [
-        Result(metric="score", model="ppo", value=1.0, low=0.8, high=1.2, se=0.1, **of),
-        Result(metric="suite", model="ppo", axis="mine good", value=0.0, low=0.0, high=0.07, **of),
-        Result(metric="kl", model="ppo", value=0.0, low=0.0, high=0.0, se=0.0, **of),
+        Result(metric="score", model="ppo", value=1.0, low=0.8, high=1.2, mde=0.28, **of),
+        Result(metric="suite", model="ppo", axis="mine", value=0.0, low=0.0, high=0.07, mde=0.05,
+               **of),
+        Result(metric="kl", model="ppo", value=0.0, low=0.0, high=0.0, **of),
         Result(metric="score", model="sft", value=0.0, low=0.0, high=0.0, **of),
-        Result(metric="score", model="empty", value=3.0, low=2.0, high=4.0, se=1.0, **of),
-    ]
+        Result(metric="score", model="empty", value=3.0, low=2.0, high=4.0, mde=2.8, **of),
+    ]  # fmt: skip
     print_table(results, ("sft", "ppo"), "made up")
     lines = [[cell.strip() for cell in line.split("│")[1:-1]]
              for line in capsys.readouterr().out.splitlines() if line.startswith("│")]  # fmt: skip
     assert lines == [
         ["score", "0.00 [0.00,0.00]", "1.00 [0.80,1.20]"],
         ["detects", "–", "± 0.28"],
-        ["mine good", "–", "0.00 [0.00,0.07]"],
+        ["mine", "–", "0.00 [0.00,0.07]"],
         ["detects", "–", "± 0.05"],
         ["kl", "–", "0.00 [0.00,0.00]"],
         ["empty", "3.00 [2.00,4.00]"],

@@ -38,6 +38,7 @@ def test_perfect_accuracy_is_not_certain():
     estimate = weighted_sum([term(1.0, "a", [(str(n), 1.0) for n in range(20)])])
     assert estimate.high == 1.0
     assert 0.8 < estimate.low < 0.85
+    assert estimate.mde == pytest.approx(2.8016 * (1 - estimate.low) / 3.92, rel=1e-3)
 
 
 def test_interval_of_a_total_covers_its_truth():

@@ -22,6 +22,15 @@ def test_two_seeds_and_four_prompts():
     assert estimate.low == pytest.approx(2.0 - estimate.high)
 
 
+def test_two_seeds_detect_little():
+    """The table above: t(0.8) is 1.1056 with 1.7143 degrees of freedom, so the detectable effect
+    is (5.0685 + 1.1056) √(4/3) = 7.1293; 2.80 standard errors would be inside of the interval."""
+    table = np.array([[0.0], [2.0]]) + np.array([[-1.0, -1.0, 1.0, 1.0]])
+    assert crossed_mean(table).mde == pytest.approx(7.1293, abs=1e-3)
+    wide = crossed_mean(table, level=0.99)
+    assert wide.mde > wide.high - wide.value
+
+
 def test_one_seed_is_the_interval_over_prompts():
     """0, 1, 1, 0: sample variance 1/3, over 4 prompts 1/12; t(0.975; 3) = 3.18245."""
     estimate = crossed_mean(np.array([[0.0, 1.0, 1.0, 0.0]]))

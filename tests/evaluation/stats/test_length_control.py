@@ -125,6 +125,21 @@ def test_difficulty_is_estimated_from_several_models():
     assert np.abs(raw).mean() > 0.05
 
 
+@pytest.mark.slow
+def test_intervals_with_estimated_difficulty_cover():
+    """Twelve models at 150 prompts: the mean of σ(strength + difficulty) over all prompts that
+    could have been drawn. Difficulty is taken as known, and it is that of the drawn prompts."""
+    rng = np.random.default_rng(5)
+    everything = rng.normal(0, 1.5, 100_000)
+    truth = [_sigmoid(strength + everything).mean() for strength in np.linspace(-2.5, 1.0, 12)]
+    covered = []
+    for _ in range(60):
+        _, wins, differences, lengths, _ = _leaderboard(rng, 12, prompts=150)
+        estimates = length_controlled_win_rates(wins, differences, lengths, resamples=300)
+        covered += [one.low <= true <= one.high for one, true in zip(estimates, truth, strict=True)]
+    assert 0.90 <= np.mean(covered) <= 0.99
+
+
 def test_few_models_are_estimated_one_at_a_time():
     rng = np.random.default_rng(4)
     _, wins, differences, lengths, _ = _leaderboard(rng, FEWEST_MODELS - 1, prompts=60)

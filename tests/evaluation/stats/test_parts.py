@@ -90,6 +90,22 @@ def test_false_discoveries_stay_below_5_percent(different):
     assert false_discoveries(parts=12, different=different, repetitions=2000) < 0.06
 
 
+def test_worst_part_by_hand():
+    """Two of eight prompts won, and six of eight: 0.25, Σ r² = 2 · 0.75² + 6 · 0.25² = 1.5.
+
+    The standard error is sqrt(8/7 · 1.5)/8 = 0.16366. Two parts share 5%: t of 7 degrees of freedom
+    at 97.5% two-sided is 2.8412, so the interval ends at 0.25 + 0.4650; it detects 2.8412 + 0.8960
+    standard errors.
+    """
+    cases = [(f"{name}{i}", name, float(i < won)) for name, won in (("x", 2), ("y", 6))
+             for i in range(8)]  # fmt: skip
+    worst = worst_part(compare_parts(cases))
+    assert (worst.name, worst.estimate.value) == ("x", 0.25)
+    assert worst.estimate.se == pytest.approx(0.16366, abs=1e-5)
+    assert (worst.estimate.low, worst.estimate.high) == pytest.approx((0.0, 0.7150), abs=1e-4)
+    assert worst.estimate.mde == pytest.approx(3.7372 * 0.16366, abs=2e-4)
+
+
 def test_worst_part_has_an_interval_for_all_parts_together():
     """Of six equal parts the lowest is below 0.5 by chance; 95% of its intervals include 0.5."""
     rng = np.random.default_rng(1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.power import planned_power, power_of_mde
 from rlhf.evaluation.stats.power import (
     WinVariance,
     detectable_difference,
@@ -29,6 +30,28 @@ def test_detectable_effect_of_an_error_and_of_an_interval():
     assert detectable_effect(0.01, 0.0, 1.0) == pytest.approx(0.0280, abs=1e-4)
     assert detectable_effect(None, 0.5 - 0.0196, 0.5 + 0.0196) == pytest.approx(0.0280, abs=1e-4)
     assert detectable_effect(8e-18, 0.19315, 0.19315) is None
+
+
+def test_few_prompts_detect_less():
+    """Student's t with 9 degrees of freedom: 2.2622 + 0.8834 standard errors; a 99% interval of
+    many prompts takes 2.5758 + 0.8416."""
+    assert detectable_difference(1.0, freedom=9) == pytest.approx(3.1456, abs=1e-4)
+    assert detectable_effect(None, -2.2622, 2.2622, freedom=9) == pytest.approx(3.1456, abs=1e-3)
+    assert detectable_difference(1.0, level=0.99) == pytest.approx(3.4175, abs=1e-4)
+
+
+def test_detectable_effect_is_found_with_80_percent_power():
+    student, normal = power_of_mde(10, repetitions=400)
+    assert student == pytest.approx(0.8, abs=0.05)
+    assert normal < student - 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("responses", [1, 4])
+def test_planned_evaluation_has_80_percent_power(responses):
+    """Prompts from the design effect of a pilot, which itself varies."""
+    power, _ = planned_power(responses, repetitions=600)
+    assert power == pytest.approx(0.8, abs=0.05)
 
 
 def test_planned_prompts_find_the_win_rate_with_80_percent_power():

@@ -1,5 +1,6 @@
 """Best of N, the reward-KL frontier and the alignment tax by value."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -20,7 +21,12 @@ from rlhf.evaluation.studies.alignment_tax import (
 )
 from rlhf.evaluation.studies.best_of_n import best_of_n_metrics
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.evaluation.studies.frontier import _peak_and_fall, make_frontier, summary_lines
+from rlhf.evaluation.studies.frontier import (
+    _peak_and_fall,
+    content_of,
+    make_frontier,
+    summary_lines,
+)
 from rlhf.models.load import load_policy
 from tests.tiny_models import make_model
 
@@ -87,6 +93,12 @@ def test_over_optimisation_is_flagged_with_its_peak():
     assert made.over_optimized
     assert made.best == "step 2"
     assert "take step 2" in made.says
+    text = json.dumps(content_of(made), allow_nan=False)
+    points = json.loads(text)["points"]
+    assert [point["name"] for point in points][:2] == ["sft", "step 1"]
+    assert points[1]["held_out"]["value"] == pytest.approx(2.0, abs=0.01)
+    assert points[1]["held_out"]["mde"] == made.points[1].held_out.mde > 0
+    assert "mde" not in points[0]["kl"]  # exact
 
 
 def test_rise_and_fall_within_noise_are_not_flagged():
