@@ -96,7 +96,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     end_with_launcher()
     on_cpu = not torch.accelerator.is_available()
     if on_cpu:
-        os.environ["ACCELERATE_USE_CPU"] = "true"
+        if not uses_deepspeed_on_cpu():
+            os.environ["ACCELERATE_USE_CPU"] = "true"
         choose_threads(cpu_threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         keep_freed_memory()
     # accelerate's launcher for one process sets MASTER_ADDR if several were requested
@@ -112,7 +113,10 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     if on_cpu:
         _leave_a_world_of_one()
     expected = int(os.environ.get("WORLD_SIZE", "1"))
-    actual: int = PartialState(cpu=on_cpu).num_processes
+    if uses_deepspeed_on_cpu():
+        actual: int = PartialState(backend="gloo").num_processes
+    else:
+        actual = PartialState(cpu=on_cpu).num_processes
     if actual != expected:
         raise ConfigError(
             f"{expected} processes were started but accelerate sees {actual}: each would train "
@@ -122,6 +126,11 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     if actual > 1:
         watch(PartialState().process_index, actual)  # from here on, a hanging process ends the run
     return actual
+
+
+def uses_deepspeed_on_cpu() -> bool:
+    """Whether DeepSpeed shards models on a machine without a GPU: DS_ACCELERATOR=cpu."""
+    return requested_sharding() == "DeepSpeed" and os.environ.get("DS_ACCELERATOR") == "cpu"
 
 
 def _check_precision() -> None:
@@ -146,11 +155,11 @@ def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:
             "every process would hold whole models; launch with accelerate_config.yaml.",
             code="bad-launch",
         )
-    if on_cpu and name == "DeepSpeed":
+    if on_cpu and name == "DeepSpeed" and not uses_deepspeed_on_cpu():
         raise ConfigError(
             f"the launch configuration asks for {name}, which accelerate silently ignores "
             "without a GPU: every process would hold whole models; launch with "
-            "accelerate_config.yaml.",
+            "accelerate_config.yaml, or set DS_ACCELERATOR=cpu to try it on a CPU.",
             code="bad-launch",
         )
 

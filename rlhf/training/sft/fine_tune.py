@@ -26,7 +26,12 @@ from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.models.config import step_keys
 from rlhf.models.packing import check_packing
-from rlhf.runtime.distributed import is_silenced, on_main_process, print_once
+from rlhf.runtime.distributed import (
+    is_silenced,
+    on_main_process,
+    print_once,
+    uses_deepspeed_on_cpu,
+)
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.bf16_adamw import BF16AdamW
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights
@@ -41,6 +46,7 @@ from rlhf.training.sft.trl_trainer import (
     own_accelerate_state,
     restored_router_settings,
 )
+from rlhf.training.sft.zero3 import whole_model
 from rlhf.types import SFTRow
 
 IGNORED = -100  # label of a token that carries no loss
@@ -140,7 +146,10 @@ def _identity(setup: SFTSetup) -> dict[str, object]:
 
 def _result(trainer: TRLTrainer, stopper: EarlyStopping) -> FineTuned:
     """The trained model, with the weights that early stopping kept, and its losses."""
-    final = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_deepspeed_enabled:
+        final = whole_model(trainer.model_wrapped)
+    else:
+        final = trainer.accelerator.unwrap_model(trainer.model)
     if stopper.weights:
         put_weights(final, stopper.weights)
         print_once(
@@ -212,7 +221,8 @@ def trl_arguments(setup: SFTSetup) -> trl.SFTConfig:
         eval_packing=False,
         gradient_checkpointing=setup.model.gradient_checkpointing,
         bf16=setup.bf16,
-        use_cpu=not torch.accelerator.is_available(),
+        use_cpu=not (torch.accelerator.is_available() or uses_deepspeed_on_cpu()),
+        ddp_backend="gloo" if uses_deepspeed_on_cpu() else None,
         logging_steps=config.logging_steps,
         logging_first_step=True,
         # Its default reports a loss that is not finite as 0.0.

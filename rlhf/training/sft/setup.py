@@ -9,9 +9,11 @@ from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load_sft import load_sft_rows
+from rlhf.errors import ConfigError
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.recurrent import check_not_recurrent
+from rlhf.runtime.distributed import uses_deepspeed_on_cpu
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.begin import begin_training
 from rlhf.training.common.setup import RunSetup
@@ -46,6 +48,12 @@ def check_run(
         DataError: rows that cannot be used.
     """
     world_size, model = begin_training(run, model, config, sharding="fsdp_or_deepspeed")
+    bf16 = use_bf16(model)
+    if bf16 and uses_deepspeed_on_cpu():
+        raise ConfigError(
+            "transformers' trainer computes in float32 under DeepSpeed on a CPU; add --bf16 false.",
+            code="unsupported",
+        )
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
@@ -69,7 +77,7 @@ def check_run(
         data=data,
         config=config,
         world_size=world_size,
-        bf16=use_bf16(model),
+        bf16=bf16,
         chat=chat,
         rows=rows,
     )
