@@ -228,7 +228,6 @@ def counts(
     in_state = [sa.func.count(sa.case((claims.c.state == state, 1))) for state in (DONE, LIVE)]
     # One query: the server asks after each label.
     query = sa.select(*in_state, num_free.scalar_subquery(), seen.scalar_subquery())
-    done, live, free_items, seen_items = connection.execute(
-        query.where(claims.c.annotator == annotator)
-    ).one()
+    row = connection.execute(query.where(claims.c.annotator == annotator)).one()
+    done, live, free_items, seen_items = (int(count) for count in row)
     return done, max(0, free_items - seen_items) + live

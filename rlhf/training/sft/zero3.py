@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def whole_model(engine: Any) -> nn.Module:
+def whole_model(engine: Any) -> Any:
     """The model of a DeepSpeed engine with whole weights on every process; the engine ends.
 
     Trained weights are the optimizer's float32 copies. Call it on all processes.
