@@ -5,13 +5,16 @@
 The world is that of frontier.py, and the reward is the gold score itself. Responses are sampled by
 the policy (right), by an engine whose temperature is 0.1 too high (hot), or by one whose weights
 are one iteration old (old) or two (older). Log-probs are those of training in each run. Corrected
-runs weigh each token by p_train / p_sampler, up to 2. All policies are then sampled by the right
-engine. A run whose engine is too far from the policy ends early (engine-mismatch).
+runs weigh each token by p_train / p_sampler, up to 2, and uncut ones up to 1000. A slow run has a
+quarter of the learning rate. All policies are then sampled by the right engine. A run whose engine
+is too far from the policy ends early (engine-mismatch).
 
 With advantages of mean c over the samples of a prompt, the mean gradient has a part
-c Σ_a (p_sampler(a) - p_train(a)) ∇ log p_train(a). It is 0 for the right engine, whatever c is.
-ReMax's baseline is the score of the likeliest response, so that c is far below 0, and an
-uncorrected policy moves away from its sampler. With the mean of the samples as the baseline, as in
+c Σ_a (w(a) p_sampler(a) - p_train(a)) ∇ log p_train(a), where w is the weight of a token. It is 0
+for the right engine, whatever c is. ReMax's baseline is the score of the likeliest response, so
+that c is far below 0, and an uncorrected policy (w = 1) moves away from its sampler. With weights
+the part is 0, except for tokens whose weight is cut: a token that has become more than twice as
+likely in one iteration becomes likelier still. With the mean of the samples as the baseline, as in
 RLOO and GRPO, c is 0.
 """
 
@@ -61,7 +64,10 @@ REMAX = {
     "learning_rate": 5e-4,
     "kl_coef": KL_COEF,
 }
-CORRECTED, AS_IT_IS = {"importance_weight_cap": 2.0}, {"recompute_logprobs": "always"}
+RLOO = REMAX | {"advantage": "rloo"}
+AS_IT_IS = {"recompute_logprobs": "always"}
+CORRECTED, UNCUT = {"importance_weight_cap": 2.0}, {"importance_weight_cap": 1000.0}
+SLOW = {"learning_rate": 1.25e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +85,12 @@ ARMS = {
     "hot, corrected": Arm(temperature_error=0.1, keys=REMAX | CORRECTED),
     "old": Arm(lag=1, keys=REMAX | AS_IT_IS),
     "old, corrected": Arm(lag=1, keys=REMAX | CORRECTED),
+    "old, corrected, slow": Arm(lag=1, keys=REMAX | CORRECTED | SLOW),
+    "old, uncut": Arm(lag=1, keys=REMAX | UNCUT),
     "older": Arm(lag=2, keys=REMAX | AS_IT_IS),
     "older, corrected": Arm(lag=2, keys=REMAX | CORRECTED),
+    "RLOO, right": Arm(keys=RLOO | AS_IT_IS),
+    "RLOO, old, corrected": Arm(lag=1, keys=RLOO | CORRECTED),
 }
 
 
