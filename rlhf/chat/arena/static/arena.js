@@ -1,8 +1,8 @@
 // One question, two answers side by side, one vote.
 import { call, events } from "/static/api.js";
+import { $ } from "/static/render.js";
 import { enableTheme } from "/static/settings.js";
 
-const $ = (id) => document.getElementById(id);
 const MARGIN = 0.2; // seconds more than the server asks for: a vote that comes too early does not count
 let battle = null; // id of the battle that is shown
 let running = null; // AbortController while answers are generated

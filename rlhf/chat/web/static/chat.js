@@ -4,14 +4,13 @@ import { keepOnServer, path, startNew, state } from "/static/conversation.js";
 import { exportBranch } from "/static/export.js";
 import { isGenerating, keepUnfinished, scoreResponses, send, stop, stopAndWait } from "/static/generate.js";
 import { closeInspector, setServedModels } from "/static/inspect.js";
-import { el } from "/static/render.js";
+import { $, el } from "/static/render.js";
 import { enableTheme, rememberFields, setField } from "/static/settings.js";
 import { enableShortcuts } from "/static/shortcuts.js";
 import { enableSidebar, list, newConversation } from "/static/sidebar.js";
 import { draw, showError } from "/static/view.js";
 import { requireName } from "/static/votes.js";
 
-const $ = (id) => document.getElementById(id);
 const CONFIRM = 4000; // milliseconds in which a second click starts a new chat
 const DEFAULT_LENGTH = 256; // tokens
 let server = { models: [] };

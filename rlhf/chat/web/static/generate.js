@@ -2,13 +2,13 @@
 import { call, stream } from "/static/api.js";
 import { path, put, remove, save, show, state, turnOf } from "/static/conversation.js";
 import { jumpToEnd } from "/static/follow.js";
+import { $ } from "/static/render.js";
 import { maxTokens, newSeed, sampling, setField, system } from "/static/settings.js";
 import { branch, emptyResponse, fullText, isEmpty, messagesOf, prompt, promptOf, responsesTo } from "/static/tree.js";
 import { wordCount } from "/static/text/words.js";
 import { prepare } from "/static/texts.js";
 import { draw, drawStreamed, showError } from "/static/view.js";
 
-const $ = (id) => document.getElementById(id);
 const SAVE_INTERVAL = 3000; // milliseconds between saves of responses that are being generated
 let running = null; // {turn, controller} while responses are generated; turn is null before they begin
 let current = Promise.resolve();

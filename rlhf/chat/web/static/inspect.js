@@ -1,11 +1,10 @@
 // The panel that inspects a response: tokens, next-token probabilities, what training changed, embeddings.
 import { call } from "/static/api.js";
 import { steer } from "/static/generate.js";
-import { bar, button, cell, curve, el, embeddingMap, table, token, visible } from "/static/render.js";
+import { $, bar, button, cell, curve, el, embeddingMap, table, token, visible } from "/static/render.js";
 import { sampling } from "/static/settings.js";
 import { fullText } from "/static/tree.js";
 
-const $ = (id) => document.getElementById(id);
 const SLIDER_DELAY = 60; // milliseconds: a moving slider sends only its last value
 let inspected = null; // {turn, n, response, messages, tokens, position}
 let served = []; // names of the models

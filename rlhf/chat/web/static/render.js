@@ -1,4 +1,6 @@
 // Elements. Text is set as text; only `html` that the server has sanitized is set as HTML.
+export const $ = (id) => document.getElementById(id);
+
 export function el(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {

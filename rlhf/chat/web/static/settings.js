@@ -1,5 +1,6 @@
 // The fields of the page that outlive a reload: settings and the draft in this tab, name and theme in this browser.
-const $ = (id) => document.getElementById(id);
+import { $ } from "/static/render.js";
+
 const IN_TAB = ["first", "second", "blind", "temperature", "top-p", "max-tokens", "seed", "system", "text"];
 const IN_BROWSER = ["name"];
 const PREFIX = "rlhf-field-";

@@ -3,11 +3,10 @@ import { path } from "/static/conversation.js";
 import { copy } from "/static/clipboard.js";
 import { continueResponse, isGenerating, lastResponses, regenerate, stop } from "/static/generate.js";
 import { closeInspector } from "/static/inspect.js";
-import { el } from "/static/render.js";
+import { $, el } from "/static/render.js";
 import { showError, startEdit, stepBranch, toggleDifferences, toggleRaw } from "/static/view.js";
 import { vote } from "/static/votes.js";
 
-const $ = (id) => document.getElementById(id);
 const WRITING = [
   ["Enter", "send; Shift+Enter begins a new line"],
   ["Esc", "stop the response; leave the text box, the edited prompt or this list"],

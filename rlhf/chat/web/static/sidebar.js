@@ -5,12 +5,11 @@ import { exportBranch } from "/static/export.js";
 import { jumpToEnd } from "/static/follow.js";
 import { stopAndWait } from "/static/generate.js";
 import { closeInspector } from "/static/inspect.js";
-import { button, el } from "/static/render.js";
+import { $, button, el } from "/static/render.js";
 import { setField } from "/static/settings.js";
 import { branch } from "/static/tree.js";
 import { draw, showError } from "/static/view.js";
 
-const $ = (id) => document.getElementById(id);
 const OPEN = "rlhf-sidebar";
 const SEARCH_DELAY = 200; // milliseconds: while typing, only the last text is searched for
 const CONFIRM = 4000; // milliseconds in which a second click deletes

@@ -4,13 +4,12 @@ import { path, put, save, show, state } from "/static/conversation.js";
 import { follow } from "/static/follow.js";
 import { continueResponse, edit, isGenerating, regenerate } from "/static/generate.js";
 import { closeInspector, openInspector } from "/static/inspect.js";
-import { button, el } from "/static/render.js";
+import { $, button, el } from "/static/render.js";
 import { drawText, drawThought, renderStreamed, updateThoughtSummary } from "/static/texts.js";
 import { newestLeaf, promptOf, siblings } from "/static/tree.js";
 import { markDifferences, unmarkDifferences, wordCount } from "/static/text/words.js";
 import { rate, vote } from "/static/votes.js";
 
-const $ = (id) => document.getElementById(id);
 const raw = new Set(); // places of responses that are shown as plain text
 let editing = null; // {id, text} of the prompt that is being edited
 let compared = null; // id of the turn whose differences are marked

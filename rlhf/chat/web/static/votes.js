@@ -1,11 +1,11 @@
 // Votes and thumbs, with the prompt that the responses were generated from.
 import { call } from "/static/api.js";
 import { state } from "/static/conversation.js";
+import { $ } from "/static/render.js";
 import { annotator } from "/static/settings.js";
 import { fullText, originOf, promptOf } from "/static/tree.js";
 import { changed, showError } from "/static/view.js";
 
-const $ = (id) => document.getElementById(id);
 let needsName = false;
 
 export function requireName(required) { needsName = required; }

@@ -1,11 +1,10 @@
 // The adjudicator's page: rank an item blind, then see the labels and keep or change the ranking.
 import { call, deliver } from "./api.js";
 import { base } from "./base.js";
+import { byId, make } from "./elements.js";
 import { letter } from "./form.js";
-import { make } from "./render.js";
 import * as timer from "./timer.js";
 
-const byId = (id) => document.getElementById(id);
 let task = null;
 
 const html = (className, content) => {

@@ -2,8 +2,8 @@
 import { call } from "./api.js";
 import { base } from "./base.js";
 import { correction } from "./correction.js";
+import { byId } from "./elements.js";
 
-const byId = (id) => document.getElementById(id);
 const RENEW = 15_000; // milliseconds
 
 // Sends the request and loads the page again; a problem is shown where `problem` is.

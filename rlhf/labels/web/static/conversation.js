@@ -1,6 +1,7 @@
 // Renders the turns before the responses; the middle of a long talk is folded.
+import { make } from "./elements.js";
 import { keyFor } from "./keys.js";
-import { make, renderText } from "./render.js";
+import { renderText } from "./render.js";
 
 const MIN_FOLDED = 4; // turns; fewer are not worth a fold
 

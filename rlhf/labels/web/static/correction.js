@@ -1,7 +1,7 @@
 // The fields with which a researcher corrects a label, in the order of the stored responses.
 import * as criteria from "./criteria.js";
+import { make } from "./elements.js";
 import { emptyForm } from "./form.js";
-import { make } from "./render.js";
 
 const nameOf = (index) => String(index + 1);
 

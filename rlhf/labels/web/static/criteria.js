@@ -3,8 +3,8 @@
 // is about the item). Questions about the best or the worst exist for each response and are shown
 // for those with that rank, so that a reason stays with its response. A line is a part that is answered by one key: all of a question, or one
 // statement of a checklist.
+import { make } from "./elements.js";
 import { endsOf, letter } from "./form.js";
-import { make } from "./render.js";
 
 export const titleOf = (criterion) => {
   const words = criterion.name.replaceAll("_", " ");

@@ -1,6 +1,6 @@
 // Dialogs after a label: feedback of the qualification round, and a reward model's ranks.
+import { make } from "./elements.js";
 import { letter } from "./form.js";
-import { make } from "./render.js";
 
 // `feedback`: see feedback_view in item_view.py; ranks are in the order shown.
 export function showFeedback(feedback) {

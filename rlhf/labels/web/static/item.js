@@ -4,12 +4,13 @@ import { showCompletion } from "./completion.js";
 import { renderConversation } from "./conversation.js";
 import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
+import { byId, make } from "./elements.js";
 import { formOf, letter, nextUnranked, scaleText, unranked } from "./form.js";
 import { guidelineVersion, loadGuideline } from "./guideline.js";
 import { showProgress } from "./progress.js";
-import { make, renderControls, renderResponses, showForm } from "./render.js";
+import { renderControls, renderResponses, showForm } from "./render.js";
 import { layOut } from "./reading.js";
-import { announce, byId, page, showStatus } from "./state.js";
+import { announce, page, showStatus } from "./state.js";
 import * as timer from "./timer.js";
 
 // Loads the form's settings: at the start, and when the server serves another version of the form.

@@ -1,13 +1,14 @@
 // The keyboard of the label page; keys do nothing in text boxes.
 import { onLineKey, toNextLine } from "./answering.js";
 import { toggleEarlier } from "./conversation.js";
+import { byId } from "./elements.js";
 import { openGuideline } from "./guideline.js";
 import { cardOf, openBox, redraw, select, startFrom, toggleRaw } from "./item.js";
 import { actionOf, keyOf } from "./keys.js";
 import { compare, onDigit, rank, setBad } from "./ranking.js";
 import { scrollPane, toggle } from "./reading.js";
 import { openSkip, skip, submit, undo } from "./send.js";
-import { byId, page } from "./state.js";
+import { page } from "./state.js";
 import { openWork } from "./work.js";
 
 export function setRows(rows) {

@@ -1,7 +1,6 @@
 // A prompt of the annotator's own: sends it, waits for the models, and shows their responses.
 import { RequestError, call, wait } from "./api.js";
-
-const byId = (id) => document.getElementById(id);
+import { byId } from "./elements.js";
 
 // Waits until the models have responded, even while the server is unreachable.
 async function waitForResponses() {

@@ -1,9 +1,8 @@
 // Questions of an annotator to the researcher, and their answers.
 import { call } from "./api.js";
 import { ofProject } from "./base.js";
-import { make } from "./render.js";
+import { byId, make } from "./elements.js";
 
-const byId = (id) => document.getElementById(id);
 const READ = ofProject("rlhf-label-answers"); // number of answers that this browser has shown
 
 function showQuestions(questions) {

@@ -1,13 +1,12 @@
 // How long responses are read: in panes of their own, with a folded middle, with their differences marked.
+import { byId, make } from "./elements.js";
 import { countWords, markDifferences, unmarkDifferences, wordCount } from "/static/text/words.js";
-import { make } from "./render.js";
 
 const STORAGE = "rlhf-label-reading";
 const LONG = 300; // words; a shorter response has no middle to fold
 const FIRST = 120; // words at least before the folded middle
 const LAST = 80; // words at least after it
 const percent = new Intl.NumberFormat("en", { style: "percent" });
-const byId = (id) => document.getElementById(id);
 const modes = { full: false, fold: false, differences: false, ...JSON.parse(localStorage.getItem(STORAGE) ?? "{}") };
 
 const cards = () => [...document.querySelectorAll("#responses > .card")];

@@ -1,17 +1,8 @@
 // Renders the item. Only `html` from the server, which has sanitized it, is inserted as HTML.
+import { make } from "./elements.js";
 import { STRENGTH, digitOfScale, letter, scaleText } from "./form.js";
 import { keyFor } from "./keys.js";
 import { renderQuestions } from "./criteria.js";
-
-export function make(tag, properties = {}, children = []) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in node && name !== "role") node[name] = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 export function renderText(content, raw) {
   if (content.blank) return make("p", { className: "text dim", textContent: "(empty)" });

@@ -2,11 +2,12 @@
 import { RequestError, call, deliver } from "./api.js";
 import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
+import { byId } from "./elements.js";
 import { showFeedback, showSecondLook } from "./feedback.js";
 import { hasText, isOrderShown, letter, unranked } from "./form.js";
 import { guidelineVersion } from "./guideline.js";
 import { select, showItem } from "./item.js";
-import { byId, endRetry, onRetry, page, showStatus } from "./state.js";
+import { endRetry, onRetry, page, showStatus } from "./state.js";
 import * as timer from "./timer.js";
 
 const LATE = "While you were away the item was given to another annotator. Your ranking is stored, but does not count.";

@@ -1,8 +1,7 @@
 // The dialog that lists the keyboard shortcuts and changes them.
+import { byId, make } from "./elements.js";
 import { ACTIONS, FIXED, bind, keyFor, keyOf, resetKeys, showKeys } from "./keys.js";
-import { make } from "./render.js";
 
-const byId = (id) => document.getElementById(id);
 let changing = null; // [action, button] whose new key is awaited
 
 const keyList = (keys) => keys.split(/ +/).map((key) => (key === "…" ? " … " : make("kbd", { textContent: key })));

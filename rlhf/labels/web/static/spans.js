@@ -1,9 +1,8 @@
 // The dialog in which passages of a response are marked, with the mouse, by touch or with the keys.
 // Offsets count characters (code points), as Python does, of the response as it is written.
+import { byId, make } from "./elements.js";
 import { keyOf } from "./keys.js";
-import { make } from "./render.js";
 
-const byId = (id) => document.getElementById(id);
 const length = (text) => [...text].length;
 let text = "";
 let spans = [];

@@ -1,5 +1,5 @@
 // What the label page shows now, and its line of status.
-export const byId = (id) => document.getElementById(id);
+import { byId } from "./elements.js";
 
 export const page = {
   item: null, // as /api/next describes it; null: there is none

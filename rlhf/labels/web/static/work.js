@@ -1,8 +1,7 @@
 // The annotator's own labels, skips and hours.
 import { call } from "./api.js";
+import { byId, make } from "./elements.js";
 import { duration } from "./progress.js";
-import { make } from "./render.js";
-import { byId } from "./state.js";
 
 const row = (tag, cells) => make("tr", {}, cells.map((textContent) => make(tag, { textContent: String(textContent) })));
 const time = (at) => new Date(1000 * at).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
