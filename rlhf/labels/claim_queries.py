@@ -15,7 +15,6 @@ from rlhf.labels.schema import (
     SEEN,
     SKIP,
     SUBMIT,
-    UNDO,
     claims,
     drafts,
     events,
@@ -187,16 +186,14 @@ def kind_of_request(connection: sa.Connection, key: str, claim_id: int) -> str |
 
 def last_event(connection: sa.Connection, annotator: str) -> LastEvent | None:
     """The annotator's last label or skip from the queue that was not undone."""
-    undo = events.alias("undo")
     query = (
         sa.select(events.c.id, events.c.kind, events.c.claim_id, events.c.payload)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
         .where(events.c.annotator == annotator, events.c.kind.in_((SUBMIT, SKIP, LATE)))
-        .where(undo.c.id.is_(None), events.c.claim_id.is_not(None))
+        .where(events.c.claim_id.is_not(None))
         .order_by(events.c.id.desc())
         .limit(1)
     )
-    row = connection.execute(query).first()
+    row = connection.execute(queries.without_undone(query)).first()
     return None if row is None else LastEvent(**row._asdict())
 
 

@@ -67,11 +67,5 @@ def counts_by_annotator(connection: sa.Connection) -> list[Mapping[str, object]]
 
 def count_labelled_items(connection: sa.Connection) -> int:
     """Number of items with a standing label."""
-    undo = events.alias("undo")
-    query = (
-        sa.select(sa.func.count(sa.distinct(events.c.item_id)))
-        .select_from(events)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
-    )
-    return int(connection.scalar(query) or 0)
+    query = sa.select(sa.func.count(sa.distinct(events.c.item_id))).where(events.c.kind == SUBMIT)
+    return int(connection.scalar(queries.without_undone(query)) or 0)

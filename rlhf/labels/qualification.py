@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from rlhf.labels import queries
 from rlhf.labels.gold_items import gold_ranks
 from rlhf.labels.records import QUALIFY, StoredLabel, order_of
-from rlhf.labels.schema import GOLD, SUBMIT, UNDO, claims, events, items
+from rlhf.labels.schema import GOLD, SUBMIT, claims, events, items
 from rlhf.labels.shares import decided_pairs
 
 
@@ -107,16 +107,15 @@ def next_item(connection: sa.Connection, annotator: str, goal: Goal, seed: int) 
 
 def _labels(connection: sa.Connection, annotator: str) -> list[StoredLabel]:
     """The annotator's labels of qualification rounds, oldest first, without undone ones."""
-    undo = events.alias("undo")
     query = (
         sa.select(events)
         .join(claims, claims.c.id == events.c.claim_id)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(claims.c.annotator == annotator, claims.c.purpose == QUALIFY, undo.c.id.is_(None))
+        .where(claims.c.annotator == annotator, claims.c.purpose == QUALIFY)
         .where(events.c.kind == SUBMIT)
         .order_by(events.c.id)
     )
-    return [queries.stored_label(row) for row in connection.execute(query)]
+    rows = connection.execute(queries.without_undone(query))
+    return [queries.stored_label(row) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Queries of the label store: rows of its tables -> records."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,6 +23,7 @@ from rlhf.labels.schema import (
 from rlhf.labels.validation import content_sha256
 
 VARIABLES = 500  # SQLite limits the number of variables in a statement
+Query = TypeVar("Query", bound=sa.Select[Any])
 
 
 def items_of(connection: sa.Connection, queue: str | None = None) -> list[Item]:
@@ -109,6 +110,13 @@ def item_sizes(connection: sa.Connection, item_ids: set[int]) -> dict[int, int]:
     return sizes
 
 
+def without_undone(query: Query) -> Query:
+    """The query of the table `events`, without the events that were undone."""
+    undo = events.alias("undo")
+    pairs = sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO)
+    return query.outerjoin(undo, pairs).where(undo.c.id.is_(None))
+
+
 def standing_labels(
     connection: sa.Connection,
     *,
@@ -127,14 +135,8 @@ def standing_labels(
         counting: leave out labels that do not count: those of excluded items, and those of gold
             items that measure nobody.
     """
-    undo = events.alias("undo")
-    query = (
-        sa.select(events)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(events.c.kind == SUBMIT, undo.c.id.is_(None), events.c.id > after)
-        .order_by(events.c.id)
-        .limit(limit)
-    )
+    labels = sa.select(events).where(events.c.kind == SUBMIT, events.c.id > after)
+    query = without_undone(labels).order_by(events.c.id).limit(limit)
     if item_id is not None:
         query = query.where(events.c.item_id == item_id)
     if counting:
@@ -151,13 +153,8 @@ def stored_label(row: sa.Row[Any]) -> StoredLabel:
 
 def count_uncounted_labels(connection: sa.Connection) -> dict[str, int]:
     """Reason -> number of labels, not undone, that do not count for it; without zeros."""
-    undo = events.alias("undo")
-    query = (
-        sa.select(sa.func.count())
-        .select_from(events)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
-    )
+    count = sa.select(sa.func.count()).select_from(events)
+    query = without_undone(count).where(events.c.kind == SUBMIT)
     is_excluded = events.c.item_id.in_(_excluded())
     counts = {
         "labels of excluded items": connection.scalar(query.where(is_excluded)),
@@ -197,13 +194,7 @@ def has_label(connection: sa.Connection, label: Label) -> bool:
 
 def standing_counts(connection: sa.Connection) -> dict[str, int]:
     """Kind -> number of events that were not undone."""
-    undo = events.alias("undo")
-    query = (
-        sa.select(events.c.kind, sa.func.count())
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(undo.c.id.is_(None))
-        .group_by(events.c.kind)
-    )
+    query = without_undone(sa.select(events.c.kind, sa.func.count())).group_by(events.c.kind)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 

@@ -9,7 +9,7 @@ from rlhf.labels import queries
 from rlhf.labels.claim_queries import seconds_of
 from rlhf.labels.review.browse import EXCERPT, prompt_text
 from rlhf.labels.review.progress import Work, day_of
-from rlhf.labels.schema import SKIP, SUBMIT, UNDO, events, items
+from rlhf.labels.schema import SKIP, SUBMIT, events, items
 from rlhf.labels.store import LabelStore
 
 NEWEST = 20  # items that are listed
@@ -35,16 +35,13 @@ class OwnWork:
 
 def own_work(store: LabelStore, annotator: str) -> OwnWork:
     """The annotator's labels and skips."""
-    undo = events.alias("undo")
     query = (
         sa.select(events.c.at, events.c.kind, events.c.item_id, events.c.payload)
-        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
         .where(events.c.annotator == annotator, events.c.kind.in_((SUBMIT, SKIP)))
-        .where(undo.c.id.is_(None))
         .order_by(events.c.id.desc())
     )
     with store.read() as connection:
-        rows = connection.execute(query).all()
+        rows = connection.execute(queries.without_undone(query)).all()
         wanted = {row.item_id for row in rows[:NEWEST]}
         found = connection.execute(sa.select(items).where(items.c.id.in_(wanted))).mappings()
         prompts = {row["id"]: prompt_text(queries.item_of(row))[:EXCERPT] for row in found}
