@@ -72,6 +72,15 @@ def press(page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
+def strike(page, key: str, code: str, **more: bool) -> None:
+    """A key as a browser reports it on another keyboard layout."""
+    page.evaluate(
+        """(event) => document.body.dispatchEvent(
+            new KeyboardEvent("keydown", { ...event, bubbles: true, cancelable: true }))""",
+        {"key": key, "code": code, **more},
+    )
+
+
 def done(page, count: int) -> None:
     """Wait until the label page shows this number of finished items."""
     page.locator("#progress-text", has_text=re.compile(f"^{count} done")).wait_for()

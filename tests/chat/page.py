@@ -15,15 +15,6 @@ def send(page, text: str, responses: int = 1) -> None:
     assert page.locator(".turn.assistant").last.locator(".response").count() == responses
 
 
-def strike(page, key: str, code: str) -> None:
-    """A key as a browser reports it on another layout."""
-    page.evaluate(
-        """(event) => document.body.dispatchEvent(
-            new KeyboardEvent("keydown", { ...event, bubbles: true }))""",
-        {"key": key, "code": code},
-    )
-
-
 def select_single_model(page, name: str) -> None:
     page.select_option("#first", name)
     page.select_option("#second", "")

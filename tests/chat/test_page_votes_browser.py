@@ -11,9 +11,9 @@ from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
-from tests.browsing import PATIENCE, wait_until
+from tests.browsing import PATIENCE, strike, wait_until
 from tests.chat.chat_server import serving
-from tests.chat.page import LIMITS, select_single_model, send, strike
+from tests.chat.page import LIMITS, select_single_model, send
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

@@ -14,6 +14,7 @@ from rlhf.labels.review import decisions
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.config import WebConfig
 from tests.browsing import Window, chromium, press
+from tests.labels.page import PHONE
 from tests.labels.web_server import Site, serving
 
 PROMPT = "How do I keep basil alive on a windowsill?"
@@ -25,7 +26,6 @@ RESPONSES = (
     "Harvest from the top: never more than a third at once.",
     "Water it `every hour`.",
 )
-PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2}
 
 
 def ranking(browser, folder: Path) -> None:
@@ -43,7 +43,9 @@ def phone(browser, folder: Path) -> None:
     """Two responses on a screen of 360 pixels."""
     item = Candidate(prompt=PROMPT, responses=RESPONSES[1:3])
     with tempfile.TemporaryDirectory() as place, serving(Path(place), [item]) as site:
-        page = Window(browser, [], **PHONE).enter(site.link("ann"))
+        page = Window(browser, [], viewport=PHONE["viewport"], device_scale_factor=2).enter(
+            site.link("ann")
+        )
         press(page, "2")
         page.wait_for_timeout(300)
         page.screenshot(path=folder / "phone.png")

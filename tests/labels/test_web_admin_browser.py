@@ -9,12 +9,12 @@ from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.config import WebConfig
 from tests.browsing import press
 from tests.labels.forms import FORM, span
+from tests.labels.page import PHONE
 from tests.labels.test_web_access import CONTRASTS, DOUBLE_IDS, NAMELESS
 from tests.labels.test_web_admin import PAGES, hostile, labelled  # noqa: F401
 from tests.labels.web_server import candidates, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-PHONE = {"viewport": {"width": 360, "height": 740}}
 WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

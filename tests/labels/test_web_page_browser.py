@@ -3,20 +3,11 @@
 import pytest
 
 from rlhf.labels.records import Candidate
-from tests.browsing import done, press
+from tests.browsing import done, press, strike
 from tests.labels.page import PAIRS, PHONE, focused
 from tests.labels.web_server import candidates, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-
-def strike(page, key: str, code: str, **more) -> None:
-    """A key as a browser reports it on another layout."""
-    page.evaluate(
-        """(event) => document.body.dispatchEvent(
-            new KeyboardEvent("keydown", { ...event, bubbles: true, cancelable: true }))""",
-        {"key": key, "code": code, **more},
-    )
 
 
 def test_typed_response_survives_a_skip(tmp_path, open_page):

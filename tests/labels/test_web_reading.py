@@ -8,10 +8,10 @@ import pytest
 from rlhf.labels.records import Candidate
 from rlhf.labels.web.config import WebConfig
 from tests.browsing import press, wait_until
+from tests.labels.page import PHONE
 from tests.labels.web_server import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
 def long_text(name: str, paragraphs: int = 20) -> str:
