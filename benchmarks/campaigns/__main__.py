@@ -22,7 +22,8 @@ from benchmarks.campaigns.tool import Tool
 
 HEADER = (
     "| tool | kills | accepted | lost | changed | asked again | doubled | above the plan | errors "
-    "| ms per label | seconds |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+    "| locked | ms per label | seconds |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
 
@@ -59,6 +60,7 @@ def row(tool: Tool, outcome: Outcome) -> str:
         f"{counts.accepted:,}",
         *(counts.lost, counts.changed, counts.asked_again, counts.doubled, counts.beyond),
         outcome.failures["server_errors"],
+        outcome.locked,
         f"{outcome.label_ms:.0f}",
         f"{outcome.seconds:.0f}",
     ]

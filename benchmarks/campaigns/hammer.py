@@ -1,19 +1,16 @@
 """The driver: annotators label at full speed while the server is killed and started again."""
 
 import random
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import httpx
+from benchmarks.campaigns.kills import Run, insist, pause, work_under_kills
+from benchmarks.campaigns.tool import RESPONSES, Annotator, Label, LoggedOut, Tool
 
-from benchmarks.campaigns.tool import RESPONSES, Annotator, Label, LoggedOut, ServerError, Tool
-
-SECONDS = 900.0  # a run ends after this time
-STALLED = 60.0  # or if no new label is accepted for this time
+LOCKED = "database is locked"  # what SQLite reports to a program that waited too long
 Result = TypeVar("Result")
 
 
@@ -56,24 +53,24 @@ class Outcome:
     kills: int
     failures: Counter[str]
     label_ms: float  # median: from submitting to the next item, without failures
+    locked: int  # lines of the server's output with LOCKED
     seconds: float
 
 
-class Worker(threading.Thread):
+class Worker:
     """An annotator who labels until the run ends."""
 
-    def __init__(self, annotator: Annotator, finished: threading.Event) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, annotator: Annotator, run: Run) -> None:
         self.accepted: list[Label] = []
         self.failures: Counter[str] = Counter()
         self.label_seconds: list[float] = []
-        self._annotator, self._finished = annotator, finished
+        self._annotator, self._run = annotator, run
         self._draw = random.Random(annotator.name)
 
-    def run(self) -> None:
+    def work(self) -> None:
         self._insist(self._annotator.log_in)
         item = self._insist(self._annotator.next_item)
-        while not self._finished.is_set():
+        while not self._run.finished.is_set():
             if item is None:
                 time.sleep(0.3)  # a place may become free
                 item = self._insist(self._annotator.next_item)
@@ -94,66 +91,43 @@ class Worker(threading.Thread):
         return following
 
     def _insist(self, request: Callable[[], Result]) -> Result:
-        """The result of a request, which is sent until the server answers it."""
+        """The result of a request; an annotator who was logged out logs in again."""
         while True:
             try:
-                return request()
-            except httpx.TransportError:
-                self.failures["no_reply"] += 1
-            except ServerError:
-                self.failures["server_errors"] += 1
+                return insist(request, self._run, self.failures, self._draw)
             except LoggedOut:
                 self.failures["logged_out"] += 1
-                self._insist(self._annotator.log_in)
-            time.sleep(0.05 + 0.1 * self._draw.random())
+            pause(self._draw)
+            self._insist(self._annotator.log_in)
 
 
 def hammer(tool: Tool, plan: Plan) -> Outcome:
     """Run a project until all its labels are accepted, none are any more, or time is up."""
     items = [f"item-{number:04}" for number in range(plan.items)]
     names = [f"person{number:02}" for number in range(plan.annotators)]
-    tool.create(items, names, plan.overlap)
-    finished = threading.Event()
-    workers = [Worker(tool.annotator(name), finished) for name in names]
-    start = time.monotonic()
-    for worker in workers:
-        worker.start()
-    kills = _kill_while_working(tool, plan, workers)
-    seconds = time.monotonic() - start
-    finished.set()
-    for worker in workers:
-        worker.join(timeout=60)
+    run = Run()
+    with tool.project(items, names, plan.overlap) as server:
+        workers = [Worker(tool.annotator(name), run) for name in names]
+        kills, seconds = work_under_kills(
+            [worker.work for worker in workers],
+            run,
+            server,
+            done=lambda: _count_pairs(workers),
+            total=plan.labels,
+            kills=plan.kills,
+        )
+        stored = tool.stored_labels()
+        output = server.output()
     accepted = [label for worker in workers for label in worker.accepted]
     times = sorted(value for worker in workers for value in worker.label_seconds)
-    outcome = Outcome(
-        losses=losses(accepted, tool.stored_labels(), plan.overlap),
+    return Outcome(
+        losses=losses(accepted, stored, plan.overlap),
         kills=kills,
         failures=sum((worker.failures for worker in workers), Counter()),
         label_ms=1000 * times[len(times) // 2] if times else float("nan"),
+        locked=sum(LOCKED in line for line in output.splitlines()),
         seconds=seconds,
     )
-    tool.kill()
-    return outcome
-
-
-def _kill_while_working(tool: Tool, plan: Plan, workers: Sequence[Worker]) -> int:
-    """Kill and start the server at equal parts of the work; returns the number of kills."""
-    kills, done, start = 0, 0, time.monotonic()
-    last_change = start
-    while done < plan.labels:
-        time.sleep(0.02)
-        now = time.monotonic()
-        before, done = done, _count_pairs(workers)
-        if done > before:
-            last_change = now
-        if now - start > SECONDS or now - last_change > STALLED:
-            break
-        if kills < plan.kills and done >= (kills + 1) / (plan.kills + 1) * plan.labels:
-            tool.kill()
-            tool.start()
-            kills += 1
-            last_change = time.monotonic()
-    return kills
 
 
 def _count_pairs(workers: Sequence[Worker]) -> int:

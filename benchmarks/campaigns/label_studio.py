@@ -4,7 +4,8 @@ Started as its documentation says: `label-studio start`, with its SQLite databas
 up with the invitation link of the organization.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,23 @@ class LabelStudio:
         self._command += ["--username", OWNER, "--password", PASSWORD]
         self._address = f"http://127.0.0.1:{port}"
 
-    def create(self, items: Sequence[str], annotators: Sequence[str], overlap: int) -> None:
-        self._server = ServerProcess(
+    @contextmanager
+    def project(
+        self, items: Sequence[str], annotators: Sequence[str], overlap: int
+    ) -> Iterator[ServerProcess]:
+        with ServerProcess(
             self._command, self._address, folder=self._folder, environment=ENVIRONMENT
-        )
-        self._owner = Browser(self._address, OWNER)
-        self._owner.log_in()
-        project = {"title": "hammer", "label_config": PAGE, "maximum_annotations": overlap}
-        self._project = self._owner.send("POST", "/api/projects/", project).json()["id"]
-        self._owner.send("POST", f"/api/projects/{self._project}/import", [_task(i) for i in items])
-        link = self._owner.send("GET", "/api/invite").json()["invite_url"]
-        for name in annotators:
-            Browser(self._address, _email(name)).sign_up(link)
-
-    def start(self) -> None:
-        self._server.start()
-
-    def kill(self) -> None:
-        self._server.kill()
+        ) as server:
+            self._owner = Browser(self._address, OWNER)
+            self._owner.log_in()
+            project = {"title": "hammer", "label_config": PAGE, "maximum_annotations": overlap}
+            self._project = self._owner.send("POST", "/api/projects/", project).json()["id"]
+            tasks = [_task(item) for item in items]
+            self._owner.send("POST", f"/api/projects/{self._project}/import", tasks)
+            link = self._owner.send("GET", "/api/invite").json()["invite_url"]
+            for name in annotators:
+                Browser(self._address, _email(name)).sign_up(link)
+            yield server
 
     def annotator(self, name: str) -> "LabelStudioAnnotator":
         return LabelStudioAnnotator(name, self._project, Browser(self._address, _email(name)))

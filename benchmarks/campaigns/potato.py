@@ -4,7 +4,8 @@ Started as its documentation says: a task folder with a YAML file, and `potato s
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -31,18 +32,16 @@ class Potato:
         self._command += ["-p", str(port)]
         self._address = f"http://127.0.0.1:{port}"
 
-    def create(self, items: Sequence[str], annotators: Sequence[str], overlap: int) -> None:
+    @contextmanager
+    def project(
+        self, items: Sequence[str], annotators: Sequence[str], overlap: int
+    ) -> Iterator[ServerProcess]:
         rows = [{"id": item, "text": item} for item in items]
         (self._folder / "items.json").write_text(json.dumps(rows))
         share = -(-len(items) * overlap // len(annotators))
         self._config.write_text(yaml.safe_dump(_settings(overlap, share)))
-        self._server = ServerProcess(self._command, self._address, folder=self._folder)
-
-    def start(self) -> None:
-        self._server.start()
-
-    def kill(self) -> None:
-        self._server.kill()
+        with ServerProcess(self._command, self._address, folder=self._folder) as server:
+            yield server
 
     def annotator(self, name: str) -> "PotatoAnnotator":
         return PotatoAnnotator(name, self._address)

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -12,7 +13,7 @@ START_SECONDS = 300  # a first start may create a database
 
 
 class ServerProcess:
-    """A server on one address. It runs when the constructor returns.
+    """A server on one address.
 
     Args:
         command: the program and its arguments.
@@ -20,10 +21,6 @@ class ServerProcess:
         folder: where it runs, and writes its output to server.log; None runs it here and drops its
             standard output.
         environment: variables in addition to those of this process.
-
-    Raises:
-        TimeoutError: the server did not answer within START_SECONDS.
-        ChildProcessError: the server ended instead.
     """
 
     def __init__(
@@ -36,18 +33,44 @@ class ServerProcess:
     ) -> None:
         self.address = address
         self._command, self._folder, self._environment = command, folder, environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """The server, started."""
         self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None  # it was started
+        return self._process.pid
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
-        self.process = self._open()
+        """Start the server and wait until it answers.
+
+        Raises:
+            TimeoutError: the server did not answer within START_SECONDS.
+            ChildProcessError: the server ended instead.
+        """
+        self._process = self._open()
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             try:
                 httpx.get(f"{self.address}/health", timeout=5)
                 return
             except httpx.TransportError:
-                if self.process.poll() is not None:
+                if process.poll() is not None:
                     raise ChildProcessError(f"the server ended: {self._command}") from None
                 time.sleep(0.1)
         raise TimeoutError(f"the server did not start: {self._command}")
@@ -56,12 +79,22 @@ class ServerProcess:
         environment = {**os.environ, **self._environment}
         if self._folder is None:
             return subprocess.Popen(self._command, env=environment, stdout=subprocess.DEVNULL)
-        with (self._folder / "server.log").open("ab") as log:
+        with self._log(self._folder).open("ab") as log:
             return subprocess.Popen(
                 self._command, cwd=self._folder, env=environment, stdout=log, stderr=log
             )
 
     def kill(self) -> None:
-        """End the server with SIGKILL."""
-        self.process.kill()
-        self.process.wait()
+        """End the server with SIGKILL, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def output(self) -> str:
+        """What the server has written to server.log."""
+        assert self._folder is not None  # without a folder the output is dropped
+        return self._log(self._folder).read_text(encoding="utf-8", errors="replace")
+
+    @staticmethod
+    def _log(folder: Path) -> Path:
+        return folder / "server.log"

@@ -1,7 +1,8 @@
 """`rlhf label serve` as the driver uses it: the requests of the label page."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ class RlhfServer:
         self._store = new_folder(folder, "rlhf") / "labels.sqlite"
         self._port = port
 
-    def create(self, items: Sequence[str], annotators: Sequence[str], overlap: int) -> None:
+    @contextmanager
+    def project(
+        self, items: Sequence[str], annotators: Sequence[str], overlap: int
+    ) -> Iterator[ServerProcess]:
         with LabelStore(self._store, create=True) as store:
             store.add_candidates(
                 [
@@ -39,18 +43,15 @@ class RlhfServer:
                 ]
             )
             self._tokens = {name: invite(store, name) for name in annotators}
-        address = f"http://127.0.0.1:{self._port}"
         command = serve_command(self._store, self._port, overlap)
-        self._server = ServerProcess(command, address, folder=self._store.parent)
-
-    def start(self) -> None:
-        self._server.start()
-
-    def kill(self) -> None:
-        self._server.kill()
+        with ServerProcess(command, self._address(), folder=self._store.parent) as server:
+            yield server
 
     def annotator(self, name: str) -> "RlhfAnnotator":
-        return RlhfAnnotator(name, self._server.address, self._tokens[name])
+        return RlhfAnnotator(name, self._address(), self._tokens[name])
+
+    def _address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
 
     def stored_labels(self) -> list[Label]:
         with LabelStore(self._store) as store:

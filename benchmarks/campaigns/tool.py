@@ -1,6 +1,7 @@
 """What the driver needs of a labelling tool and of an annotator who uses it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,17 +46,27 @@ class Annotator(Protocol):
         """Whether the tool accepted the ranking."""
 
 
-class Tool(Protocol):
-    """A labelling tool with one project. Its server runs when `create` returns."""
-
-    name: str  # with its version
-
-    def create(self, items: Sequence[str], annotators: Sequence[str], overlap: int) -> None:
-        """Make a project in which each item is labelled by `overlap` annotators."""
+class Server(Protocol):
+    """A tool's server."""
 
     def start(self) -> None: ...
 
-    def kill(self) -> None: ...
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+
+    def output(self) -> str:
+        """What it has printed so far."""
+
+
+class Tool(Protocol):
+    """A labelling tool with one project."""
+
+    name: str  # with its version
+
+    def project(
+        self, items: Sequence[str], annotators: Sequence[str], overlap: int
+    ) -> AbstractContextManager[Server]:
+        """The running server of a new project with `overlap` annotators per item; ends it."""
 
     def annotator(self, name: str) -> Annotator: ...
 

@@ -1,8 +1,8 @@
 """The benchmark that kills servers of labelling tools: its counts, and a run with our server."""
 
-import socket
 import threading
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,12 +10,7 @@ from benchmarks.campaigns.__main__ import row
 from benchmarks.campaigns.hammer import Losses, Outcome, Plan, hammer, losses
 from benchmarks.campaigns.rlhf_server import RlhfServer
 from benchmarks.campaigns.tool import Label, ServerError
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 def counted(accepted, **others):
@@ -58,12 +53,21 @@ class ForgetfulTool:
         self.changed = threading.Condition()
         self.stored: list[Label] = []
         self.submitted = self.kills = 0
+        self.log = ""
 
-    def create(self, items, annotators, overlap):
+    @contextmanager
+    def project(self, items, annotators, overlap):
         self.items = items
+        try:
+            yield self
+        finally:
+            self.is_closed = True
 
     def start(self):
-        pass
+        self.log += "started\ndatabase is locked\n"
+
+    def output(self):
+        return self.log
 
     def kill(self):
         with self.changed:
@@ -110,6 +114,7 @@ def test_labels_that_a_tool_loses_at_kills_are_found():
     outcome = hammer(ForgetfulTool(kill_at=(10, 17)), plan)
     assert outcome.kills == 2
     assert outcome.losses == counted(accepted=20, lost=2)
+    assert outcome.locked == 2  # lines, of which each start wrote one
 
 
 def test_request_that_is_stored_again_without_a_reply_is_found():
@@ -117,6 +122,28 @@ def test_request_that_is_stored_again_without_a_reply_is_found():
     outcome = hammer(ForgetfulTool(drops_reply=True), plan)
     assert outcome.failures == Counter(server_errors=1)
     assert outcome.losses == counted(accepted=20, doubled=1)
+
+
+class BrokenAnnotator(ForgetfulAnnotator):
+    """An annotator whose third submission fails in an unforeseen way."""
+
+    def submit(self, item, order):
+        if self.done == 2:
+            raise KeyError("claim")
+        return super().submit(item, order)
+
+
+def test_error_of_an_annotator_ends_the_run(monkeypatch):
+    """The other annotator has not finished, and the tool's server is ended."""
+    tool = ForgetfulTool()
+    monkeypatch.setattr(
+        tool,
+        "annotator",
+        lambda name: (BrokenAnnotator if name == "person00" else ForgetfulAnnotator)(tool, name),
+    )
+    with pytest.raises(KeyError, match="claim"):
+        hammer(tool, Plan(annotators=2, items=10, overlap=2, kills=0))
+    assert tool.is_closed
 
 
 @pytest.mark.parametrize("kills", [0, pytest.param(3, marks=pytest.mark.slow)])
@@ -134,8 +161,9 @@ def test_row_of_the_table():
         kills=20,
         failures=Counter(server_errors=6, no_reply=70),
         label_ms=8.4,
+        locked=9,
         seconds=90.6,
     )
     assert row(ForgetfulTool(), outcome) == (
-        "| forgetful 1.0 | 20 | 1,200 | 1 | 2 | 3 | 4 | 5 | 6 | 8 | 91 |"
+        "| forgetful 1.0 | 20 | 1,200 | 1 | 2 | 3 | 4 | 5 | 6 | 9 | 8 | 91 |"
     )

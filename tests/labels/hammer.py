@@ -3,15 +3,15 @@
     python tests/labels/hammer.py FOLDER [--store URL] [--annotators 50] [--kills 20] [--items 400]
 
 `rlhf label serve` runs in a separate process. Annotators are threads that save drafts, rank, skip
-and undo, and retry each request with the same key until the server replies. Prints the counts as
-a JSON object.
+and undo, and retry each request with the same key until the server replies. Prints the counts,
+the seconds, and the load average of the minute before the start as a JSON object.
 """
 
 import argparse
 import json
+import os
 import random
 import sqlite3
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,40 +19,41 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.campaigns.kills import Run, insist, work_under_kills
 from benchmarks.campaigns.process import ServerProcess
 from benchmarks.campaigns.rlhf_server import serve_command
+from benchmarks.campaigns.tool import checked
 from rlhf.labels.access import invite
 from rlhf.labels.store import LabelStore
 from tests.labels.web_server import candidates
 
 OVERLAP = 3
-SECONDS = 1200  # missing labels count as lost after this time
 
 
-def serve(store: str | Path, port: int, overlap: int, options: Sequence[str] = ()) -> ServerProcess:
-    """`rlhf label serve` in a process of its own."""
+def server_of(
+    store: str | Path, port: int, overlap: int, options: Sequence[str] = ()
+) -> ServerProcess:
+    """`rlhf label serve` in a process of its own, which runs inside a `with`."""
     command = [*serve_command(store, port, overlap), *options]
     return ServerProcess(command, f"http://127.0.0.1:{port}")
 
 
-class Annotator(threading.Thread):
-    """Labels until the test is finished; records its acknowledged labels without undone ones."""
+class Annotator:
+    """Labels until the run is finished; records its acknowledged labels without undone ones."""
 
-    def __init__(self, address: str, name: str, token: str, finished: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.address, self.annotator, self.token = address, name, token
-        self.finished = finished
+    def __init__(self, address: str, name: str, token: str, run: Run) -> None:
+        self.address, self.annotator, self.token, self.run = address, name, token, run
         self.standing: dict[int, list[int]] = {}  # claim -> tiers, in the order shown
         self.counts: Counter[str] = Counter()
         self.draw = random.Random(name)
 
-    def run(self) -> None:
+    def work(self) -> None:
         with httpx.Client(base_url=self.address, timeout=60.0) as self.http:
             self.http.headers["origin"] = self.address
             self.send("POST", "/login", {"token": self.token})
             page = self.send("GET", "/", None).text
             self.http.headers["x-csrf-token"] = page.split('"csrf" content="')[1].split('"')[0]
-            while not self.finished.is_set():
+            while not self.run.finished.is_set():
                 claim = self.send("POST", "/api/next", {}).json()["claim"]
                 if claim is None:
                     time.sleep(0.3)  # another annotator may still skip or undo
@@ -96,15 +97,12 @@ class Annotator(threading.Thread):
         return status == 200
 
     def send(self, method: str, path: str, body: object) -> httpx.Response:
-        while True:
-            try:
-                response = self.http.request(method, path, json=body)
-                if response.status_code < 500:
-                    return response
-                self.counts["server_errors"] += 1
-            except httpx.TransportError:
-                self.counts["retries"] += 1
-            time.sleep(0.05 + 0.1 * self.draw.random())
+        return insist(
+            lambda: checked(self.http.request(method, path, json=body)),
+            self.run,
+            self.counts,
+            self.draw,
+        )
 
 
 def hammer(location: str | Path, *, annotators: int, kills: int, items: int, port: int) -> dict:
@@ -112,40 +110,24 @@ def hammer(location: str | Path, *, annotators: int, kills: int, items: int, por
     with LabelStore(location, create=True) as store:
         store.add_candidates(candidates(items))
         tokens = {f"a{i}": invite(store, f"a{i}") for i in range(annotators)}
-    server, finished = serve(location, port, OVERLAP), threading.Event()
-    workers = [Annotator(server.address, name, token, finished) for name, token in tokens.items()]
-    start, killed = time.monotonic(), 0
-    for worker in workers:
-        worker.start()
-    while (standing := sum(len(worker.standing) for worker in workers)) < items * OVERLAP:
-        if killed < kills and standing >= (killed + 1) / (kills + 1) * items * OVERLAP:
-            server.kill()
-            killed += 1
-            server.start()
-        if time.monotonic() - start > SECONDS:
-            break
-        time.sleep(0.02)
-    seconds = time.monotonic() - start
-    finished.set()
-    for worker in workers:
-        worker.join()
-    server.kill()
+    run = Run()
+    with server_of(location, port, OVERLAP) as server:
+        workers = [Annotator(server.address, name, token, run) for name, token in tokens.items()]
+        killed, seconds = work_under_kills(
+            [worker.work for worker in workers],
+            run,
+            server,
+            done=lambda: sum(len(worker.standing) for worker in workers),
+            total=items * OVERLAP,
+            kills=kills,
+        )
     expected = {claim: tiers for worker in workers for claim, tiers in worker.standing.items()}
     total = sum((worker.counts for worker in workers), Counter())
+    names = ("acknowledged", "skipped", "undone", "rejected", "server_errors", "no_reply")
     return {
         "annotators": annotators,
         "kills": killed,
-        **{
-            name: total[name]
-            for name in (
-                "acknowledged",
-                "skipped",
-                "undone",
-                "rejected",
-                "server_errors",
-                "retries",
-            )
-        },
+        **{name: total[name] for name in names},
         **compare(location, expected, items),
         "seconds": round(seconds, 1),
     }
@@ -188,13 +170,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--store", help="URL of an empty PostgreSQL database.")
-    counts = {"annotators": 50, "kills": 20, "items": 400, "port": 8391}
-    for name, count in counts.items():
+    sizes = {"annotators": 50, "kills": 20, "items": 400, "port": 8391}
+    for name, count in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=count)
     args = vars(parser.parse_args())
     folder, url = args.pop("folder"), args.pop("store")
     folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(hammer(url or folder / "labels.sqlite", **args), indent=2))
+    load = round(os.getloadavg()[0], 2)
+    counts = hammer(url or folder / "labels.sqlite", **args)
+    print(json.dumps({**counts, "load_before": load}, indent=2))
 
 
 if __name__ == "__main__":

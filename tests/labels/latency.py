@@ -13,9 +13,9 @@ import argparse
 import json
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import psutil
 from rlhf.labels.access import invite
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
-from tests.labels.hammer import serve
+from tests.labels.hammer import server_of
 from tests.labels.web_server import Client
 
 WORDS = 60  # per response
@@ -61,7 +61,6 @@ def measure(
         )
         tokens = [invite(store, f"a{i}") for i in range(annotators)]
     active = [] if active_floor is None else ["--active_floor", str(active_floor)]
-    server = serve(path, port, overlap=3, options=active)
     times: dict[str, list[float]] = {"next_item": [], "draft": []}
     end = time.monotonic() + seconds
 
@@ -84,14 +83,13 @@ def measure(
             key = f"key-{index:04}-{item['claim']:08}"
             item = timed("next_item", partial(client.submit, item, key))
 
-    before = processor_seconds(server.process.pid)
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(annotators)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    used = processor_seconds(server.process.pid) - before
-    server.kill()
+    with (
+        server_of(path, port, overlap=3, options=active) as server,
+        ThreadPoolExecutor(annotators) as pool,
+    ):
+        before = processor_seconds(server.pid)
+        list(pool.map(work, range(annotators)))  # raises what an annotator raised
+        used = processor_seconds(server.pid) - before
     return {
         **{name: summary(sorted(measured)) for name, measured in times.items()},
         "cpu_ms_per_label": round(1000 * used / len(times["next_item"]), 1),

@@ -1,16 +1,9 @@
 """No acknowledged label is lost or doubled while the server is killed repeatedly."""
 
-import socket
-
 import pytest
 
 from tests.labels.hammer import OVERLAP, hammer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(

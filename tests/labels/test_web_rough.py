@@ -7,12 +7,12 @@ from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from tests.browsing import done, press
-from tests.labels.hammer import serve
-from tests.labels.test_reliability import free_port
+from tests.labels.hammer import server_of
+from tests.labels.page import PHONE
 from tests.labels.web_server import candidates, serving
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-PHONE = {"viewport": {"width": 360, "height": 740}}
 CODE = (
     "Like this:\n\n```python\n" + "x = " + "1 + " * 60 + "1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |"
 )
@@ -126,26 +126,25 @@ def test_server_crash_loses_neither_click_nor_draft(tmp_path, window):
     with LabelStore(path, create=True) as store:
         store.add_candidates(candidates(2))
         token = access.invite(store, "ann")
-    server = serve(path, free_port(), overlap=1)
-    page = window().enter(f"{server.address}/login#{token}")
-    press(page, "4", "3", "2", "1")
-    server.kill()
-    press(page, "Enter")
-    page.locator("#status.problem", has_text="Not saved yet").wait_for()
-    server.start()
-    done(page, 1)
-    server.kill()
-    press(page, "3", "w")
-    page.keyboard.type("typed during the outage")
-    page.wait_for_timeout(1000)  # long enough for a failed save
-    server.start()
-    page.reload()
-    page.wait_for_selector("body[data-ready]")
-    assert page.locator("#rewrite").input_value() == "typed during the outage"
-    assert page.locator(".slot[data-tier='3'] .chip").count() == 1
-    press(page, "1", "2", "4", "Enter")
-    page.locator("#empty-title", has_text="All done").wait_for()
-    server.kill()
+    with server_of(path, free_port(), overlap=1) as server:
+        page = window().enter(f"{server.address}/login#{token}")
+        press(page, "4", "3", "2", "1")
+        server.kill()
+        press(page, "Enter")
+        page.locator("#status.problem", has_text="Not saved yet").wait_for()
+        server.start()
+        done(page, 1)
+        server.kill()
+        press(page, "3", "w")
+        page.keyboard.type("typed during the outage")
+        page.wait_for_timeout(1000)  # long enough for a failed save
+        server.start()
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        assert page.locator("#rewrite").input_value() == "typed during the outage"
+        assert page.locator(".slot[data-tier='3'] .chip").count() == 1
+        press(page, "1", "2", "4", "Enter")
+        page.locator("#empty-title", has_text="All done").wait_for()
     with LabelStore(path) as store:
         labels = store.labels()
     assert [label.item_id for label in labels] == [1, 2]

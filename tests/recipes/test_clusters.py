@@ -16,8 +16,9 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from tests.ports import free_port
 from tests.recipes.cluster_schemas import JOB, SERVICE, SKYPILOT
-from tests.recipes.two_nodes import clean_environment, free_port
+from tests.recipes.two_nodes import clean_environment
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SLURM = RECIPES / "slurm" / "train.sh"

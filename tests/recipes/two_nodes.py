@@ -10,16 +10,11 @@ from pathlib import Path
 import psutil
 import yaml
 
+from tests.ports import free_port
+
 BIN = Path(sys.executable).parent
 HOST = socket.gethostname()
 SETTINGS = "recipes/accelerate/two-nodes.yaml"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def write_settings(root: Path, folder: Path) -> Path:
