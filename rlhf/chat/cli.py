@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
+from rlhf.chat.model_names import check_path
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
 STORE = "labels.sqlite"
@@ -12,6 +14,9 @@ STORE = "labels.sqlite"
 def main(argv: Sequence[str]) -> int:
     """`rlhf chat`."""
     options = _parser().parse_intermixed_args(argv)
+    parse_template_kwargs(options.chat_template_kwargs)
+    for path in options.models:
+        check_path(path)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.chat.terminal import chat
 

@@ -1,12 +1,13 @@
 """Find the policy in a folder or hub id, and load it the way it was trained."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from rlhf.chat.model_names import check_path
 from rlhf.chat.policy_info import PolicyInfo
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
@@ -138,13 +139,8 @@ def find_policy(path: str) -> Path | None:
         CheckpointError: there is no such folder, or it holds no policy.
     """
     folder = Path(path)
+    check_path(path)
     if not folder.is_dir():
-        # A hub id is owner/name; looking up a mistyped folder on the hub takes half a minute.
-        if path.count("/") != 1 or folder.is_absolute() or folder.parent.is_dir():
-            raise CheckpointError(
-                f"{path}: no such folder; give a folder or a hub id (owner/name).",
-                code="missing-file",
-            )
         return None
     if (folder / "config.json").is_file() or adapter_base(folder) is not None:
         return folder
@@ -176,57 +172,6 @@ def check_no_pickle(folder: Path) -> None:
             "are loaded. Save the model again with safe_serialization=True.",
             code="unsupported",
         )
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """The folders' own names; where these are equal, with the folders above that tell them apart.
-
-    `runs/a/model`, `runs/b/model` -> `a/model`, `b/model`. A repeated path gets a number.
-    """
-    parts = [Path(path).resolve().parts if Path(path).is_dir() else (path,) for path in paths]
-    depth = 1
-    while depth < max(map(len, parts), default=1):
-        names = ["/".join(one[-depth:]) for one in parts]
-        if len(set(names)) == len(set(parts)):
-            break
-        depth += 1
-    names = ["/".join(one[-depth:]) for one in parts]
-    return [name if names.index(name) == n else f"{name}#{n + 1}" for n, name in enumerate(names)]
-
-
-def stored_names(paths: Sequence[str]) -> list[str]:
-    """The names under which responses of these models are stored.
-
-    A folder below the working directory is named from there, another absolute path by its short
-    name: labels are shared, and the path would name this machine's users.
-    """
-    here = Path.cwd()
-    return [
-        path
-        if not Path(path).is_absolute()
-        else str(Path(path).relative_to(here))
-        if Path(path).is_relative_to(here)
-        else short
-        for path, short in zip(paths, short_names(paths), strict=True)
-    ]
-
-
-def names_in_store(paths: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
-    """Served name -> the name under which responses of the model are stored, another for each.
-
-    Args:
-        paths: served name -> folder or hub id.
-        given: names that the user chose, which are kept; the others are named by their paths, or
-            as they are served where that name is taken.
-    """
-    others = [name for name in paths if name not in given]
-    by_path = dict(zip(others, stored_names([paths[name] for name in others]), strict=True))
-    stored: dict[str, str] = {}
-    for name in paths:
-        own = by_path.get(name, name)
-        is_taken = name in others and own in {*given, *stored.values()}
-        stored[name] = name if is_taken else own
-    return stored
 
 
 def _base_of(folder: Path, requested: str | None) -> str | None:

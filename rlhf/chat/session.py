@@ -13,7 +13,8 @@ from rlhf.chat.introspection import (
     token_positions,
     token_text,
 )
-from rlhf.chat.loading import LoadedModel, short_names, stored_names
+from rlhf.chat.loading import LoadedModel
+from rlhf.chat.model_names import short_names, stored_names
 from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.renderer import Renderer
 from rlhf.chat.sampling import Sampling

@@ -20,7 +20,8 @@ from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.history import ChatHistory
-from rlhf.chat.web.model_pool import Limits, ModelPool
+from rlhf.chat.web.limits import Limits
+from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.page_state import PageState
 from rlhf.rewards.model import RewardModel
 from tests.chat.running_app import running

@@ -1,6 +1,6 @@
 """Steps on the chat page in a browser."""
 
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 
 LIMITS = Limits(slots=4, waiting=8, max_new_tokens=50_000)
 

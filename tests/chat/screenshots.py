@@ -7,7 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rlhf.chat.loading import load_chat_model, short_names
+from rlhf.chat.loading import load_chat_model
+from rlhf.chat.model_names import short_names
 from tests.browsing import chromium, wait_until
 from tests.chat.chat_server import serving
 

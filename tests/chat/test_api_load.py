@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from tests.chat.chat_server import MESSAGES, conversation_text, serving
 
 LONG = Limits(slots=8, waiting=4, max_new_tokens=20_000)

@@ -4,7 +4,7 @@ import pytest
 
 from rlhf.chat.arena.config import ArenaConfig
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from tests.chat.arena_server import serving_arena
 from tests.chat.scripted_model import make_scripted
 

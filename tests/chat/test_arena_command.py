@@ -1,40 +1,17 @@
 """`rlhf serve --arena`: from the options to the votes in the store."""
 
 import json
-import threading
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from rlhf.chat.arena import serve as arena_serve
+from rlhf.chat.arena import serve
 from rlhf.chat.web.cli import main
 from rlhf.labels.store import LabelStore
+from tests.chat.running_app import running_command
 from tests.chat.scripted_model import make_scripted
 from tests.errors import raises
-
-
-@contextmanager
-def serving(monkeypatch, options):
-    """The address of the command with these options, in a thread; its status is checked."""
-    servers, statuses = [], []
-    make_server = arena_serve.http_server
-
-    def recorded(*args, **kwargs):
-        servers.append(make_server(*args, **kwargs))
-        return servers[0]
-
-    monkeypatch.setattr(arena_serve, "http_server", recorded)
-    thread = threading.Thread(target=lambda: statuses.append(main(options)), daemon=True)
-    thread.start()
-    while not (servers and servers[0].started):
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{servers[0].servers[0].sockets[0].getsockname()[1]}"
-    servers[0].should_exit = True
-    thread.join(30)
-    assert statuses == [0]
 
 
 def vote_on(address: str, question: str) -> dict:
@@ -55,7 +32,7 @@ def test_two_names_of_one_folder_stay_apart_from_the_command_to_the_leaderboard(
     folder = make_scripted(tmp_path / "scripted", script=["<think>", "Hm.", "</think>", "A dog."])
     store = tmp_path / "votes.sqlite"
     options = ["--arena", f"first={folder}", f"second={folder}", "--store", str(store)]
-    with serving(monkeypatch, [*options, "--port", "0"]) as address:
+    with running_command(monkeypatch, serve, [*options, "--port", "0"]) as address:
         voted = vote_on(address, "Which animal?")
         board = httpx.get(f"{address}/leaderboard").text
         assert httpx.get(f"{address}/v1/models").status_code == 404  # it would tell who is who

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from rlhf.chat.arena import battles as battles_module
 from rlhf.chat.arena.config import MAX_QUESTION, ArenaConfig
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.labels.export import rows_of
 from tests.browsing import wait_until
 from tests.chat.arena_server import serving_arena

@@ -8,7 +8,7 @@ import torch
 
 from rlhf.chat.introspection import BLOCK
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.data.tokenization.chat import decode, prompt_ids
 from tests.chat.chat_server import serving
 from tests.tiny_models import make_model

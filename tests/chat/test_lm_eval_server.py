@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_policy

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from tests.browsing import PATIENCE, wait_until
 from tests.chat.chat_server import serving
 from tests.chat.page import LIMITS, select_single_model, send

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from rlhf.chat.score_queue import ScoreQueue
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import new_reward_model

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted
 from tests.tiny_models import make_model

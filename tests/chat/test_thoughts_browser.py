@@ -6,7 +6,7 @@ import re
 import pytest
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.vllm_start import described_policy, vllm_backend
 from rlhf.chat.web.cli import main
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.rollouts.config import RolloutConfig

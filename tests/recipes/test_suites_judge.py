@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits
 from rlhf.evaluation.suites.answers import read_answers
 from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted

@@ -1,9 +1,10 @@
 """Settings of the arena."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits, limits_of
 from rlhf.errors import ConfigError
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
@@ -37,3 +38,20 @@ class ArenaConfig:
     def hosts(self) -> set[str]:
         """Values of the Host header that are accepted."""
         return {*LOOPBACK_NAMES, self.host, *self.allowed_hosts}
+
+
+def arena_config(options: argparse.Namespace) -> ArenaConfig:
+    """The settings that the command line gives.
+
+    Raises:
+        ConfigError: an unusable value.
+    """
+    return ArenaConfig(
+        host=options.host,
+        port=options.port,
+        public=options.public,
+        allowed_hosts=options.allowed_hosts,
+        trusted_proxy=options.trusted_proxy,
+        questions_per_hour=options.questions_per_hour,
+        limits=limits_of(options),
+    )

@@ -9,13 +9,11 @@ from rlhf.chat.arena.app import create_arena_app
 from rlhf.chat.arena.battles import Battles
 from rlhf.chat.arena.config import ArenaConfig
 from rlhf.chat.arena.votes import ArenaVotes
-from rlhf.chat.loading import names_in_store
+from rlhf.chat.model_names import given_names, names_in_store
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.serve import (
     SHUTDOWN_SECONDS,
     close_backends,
-    given_names,
-    limits_of,
     print_notes,
     quiet_libraries,
     start_backends,
@@ -24,17 +22,8 @@ from rlhf.labels.store import LabelStore
 from rlhf.web.server import http_server, listening_socket, url_host
 
 
-def serve_arena(options: argparse.Namespace) -> int:
+def serve_arena(options: argparse.Namespace, config: ArenaConfig) -> int:
     """The exit status of `rlhf serve --arena` with these options."""
-    config = ArenaConfig(
-        host=options.host,
-        port=options.port,
-        public=options.public,
-        allowed_hosts=options.allowed_hosts,
-        trusted_proxy=options.trusted_proxy,
-        questions_per_hour=options.questions_per_hour,
-        limits=limits_of(options),
-    )
     quiet_libraries()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with (

@@ -1,9 +1,12 @@
 """`rlhf serve DIR [DIR2 …]`: its options."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from rlhf.chat.model_names import check_path, named_models
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rollouts.config import OF_A_SERVER, RolloutConfig, check_rollouts
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
@@ -25,17 +28,36 @@ def main(argv: Sequence[str]) -> int:
         )
     rollout_config(options)
     _check_arena(options)
-    # This loads torch and transformers, which takes seconds: mistakes in options come before.
+    parse_template_kwargs(options.chat_template_kwargs)
+    for path in named_models(options.models).values():
+        check_path(path)
     try:
-        from rlhf.chat.arena.serve import serve_arena
-        from rlhf.chat.web.serve import serve
+        serve = _arena(options) if options.arena else _chat(options)
     except ImportError as error:
         raise ConfigError(
             f"the server needs {error.name}; run `pip install 'rlhf[labels]'`.",
             code="missing-package",
         ) from error
+    return serve()
 
-    return serve_arena(options) if options.arena else serve(options)
+
+# The settings are checked first: the servers import torch and transformers, which takes seconds.
+def _chat(options: argparse.Namespace) -> Callable[[], int]:
+    from rlhf.chat.web.config import server_config
+
+    config = server_config(options)
+    from rlhf.chat.web.serve import serve
+
+    return partial(serve, options, config)
+
+
+def _arena(options: argparse.Namespace) -> Callable[[], int]:
+    from rlhf.chat.arena.config import arena_config
+
+    config = arena_config(options)
+    from rlhf.chat.arena.serve import serve_arena
+
+    return partial(serve_arena, options, config)
 
 
 def _check_arena(options: argparse.Namespace) -> None:

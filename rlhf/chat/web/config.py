@@ -1,11 +1,12 @@
 """Address, access and limits of `rlhf serve`."""
 
+import argparse
 import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlhf.chat.web.model_pool import Limits
+from rlhf.chat.web.limits import Limits, limits_of
 from rlhf.errors import ConfigError
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
@@ -66,6 +67,18 @@ def _check_origin(origin: str, token: str | None) -> None:
         )
 
 
-def random_token() -> str:
-    """A token of 256 random bits."""
-    return secrets.token_urlsafe(32)
+def server_config(options: argparse.Namespace) -> ChatServerConfig:
+    """The settings that the command line gives; a public server gets a random token of 256 bits.
+
+    Raises:
+        ConfigError: an unusable value.
+    """
+    return ChatServerConfig(
+        host=options.host,
+        port=options.port,
+        public=options.public,
+        token=options.token or (secrets.token_urlsafe(32) if options.public else None),
+        allowed_hosts=options.allowed_hosts,
+        allowed_origins=options.allowed_origins,
+        limits=limits_of(options),
+    )

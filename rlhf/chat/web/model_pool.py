@@ -13,6 +13,7 @@ from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.prompt import check_prompt_length, remaining_positions
 from rlhf.chat.sampling import NUM_SEEDS, Sampling
 from rlhf.chat.web.errors import TOO_LONG, BadRequest
+from rlhf.chat.web.limits import Limits
 from rlhf.errors import ConfigError, DataError
 
 MAX_BLIND_NAMES = 1000  # the oldest are forgotten
@@ -20,16 +21,6 @@ MAX_BLIND_NAMES = 1000  # the oldest are forgotten
 
 class UnknownModel(Exception):
     """No model of the server has this name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Limits of one server."""
-
-    slots: int = 32  # responses of a model generated at a time
-    waiting: int = 64  # responses that wait for a slot; further requests are rejected
-    max_new_tokens: int = 512  # of a request: the default and the maximum
-    max_prompt_tokens: int = 8192
 
 
 @dataclass(kw_only=True)

@@ -3,48 +3,38 @@
 import argparse
 import contextlib
 import getpass
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import transformers
 from rich.console import Console
 
 from rlhf.chat.backend import Backend
-from rlhf.chat.loading import load_chat_model, short_names
+from rlhf.chat.loading import load_chat_model
+from rlhf.chat.model_names import given_names, named_models, short_names
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.vllm_start import described_policy, vllm_backend
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.cli import HISTORY_OFF, VLLM, rollout_config
-from rlhf.chat.web.config import ChatServerConfig, random_token
+from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.history import ChatHistory
-from rlhf.chat.web.model_pool import Limits, ModelPool
+from rlhf.chat.web.limits import Limits
+from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.page_state import PageState
 from rlhf.chat.web.score_routes import SCORE_PATHS
 from rlhf.data.tokenization.template import parse_template_kwargs
-from rlhf.errors import ConfigError
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import quiet_logs
 from rlhf.web.server import http_server, listening_socket, url_host
 
 # How long responses may continue after Ctrl-C: an endless stream would keep the server running.
 SHUTDOWN_SECONDS = 2
-MODEL_NAME = re.compile(r"[\w.-]{1,64}")
 
 
-def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace, config: ChatServerConfig) -> int:
     """The exit status of `rlhf serve` with these options."""
-    config = ChatServerConfig(
-        host=options.host,
-        port=options.port,
-        public=options.public,
-        token=options.token or (random_token() if options.public else None),
-        allowed_hosts=options.allowed_hosts,
-        allowed_origins=options.allowed_origins,
-        limits=limits_of(options),
-    )
     quiet_libraries()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with (
@@ -84,27 +74,6 @@ def quiet_libraries() -> None:
     """Keep logs and progress bars of libraries out of the terminal."""
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def limits_of(options: argparse.Namespace) -> Limits:
-    """The limits that the command line sets.
-
-    Raises:
-        ConfigError: a number out of range.
-    """
-    for name in ("max_requests", "max_new_tokens", "max_prompt_tokens"):
-        if getattr(options, name) < 1:
-            raise ConfigError(
-                f"{name}={getattr(options, name)} must be 1 or more.", code="bad-value"
-            )
-    if options.max_waiting < 0:
-        raise ConfigError(f"max_waiting={options.max_waiting} must be 0 or more.", code="bad-value")
-    return Limits(
-        slots=options.max_requests,
-        waiting=options.max_waiting,
-        max_new_tokens=options.max_new_tokens,
-        max_prompt_tokens=options.max_prompt_tokens,
-    )
 
 
 def start_backends(
@@ -177,42 +146,6 @@ def _vllm_starter(
         )
 
     return start
-
-
-def named_models(arguments: Sequence[str]) -> dict[str, str]:
-    """Name -> folder or hub id of each `DIR` or `NAME=DIR`.
-
-    Raises:
-        ConfigError: two models with one name, or a name with other characters than letters,
-            digits, `.`, `_` and `-`.
-    """
-    split = [_split_name(argument) for argument in arguments]
-    short = short_names([path for _, path in split])
-    names = [name or other for (name, _), other in zip(split, short, strict=True)]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(
-            f"two models have the name {repeated[0]}; give each another one, NAME=DIR.",
-            code="repeated-key",
-        )
-    return dict(zip(names, (path for _, path in split), strict=True))
-
-
-def given_names(arguments: Sequence[str]) -> set[str]:
-    """The names of each `NAME=DIR`."""
-    return {name for name, _ in map(_split_name, arguments) if name}
-
-
-def _split_name(argument: str) -> tuple[str, str]:
-    """(name, folder) of `NAME=DIR`; ("", DIR) of a folder, even if its path has a `=`."""
-    name, equals, path = argument.partition("=")
-    if not equals or Path(argument).exists() or "/" in name:
-        return "", argument
-    if not MODEL_NAME.fullmatch(name):
-        raise ConfigError(
-            f"{argument}: the name of a model may have letters, digits, '.', '_' and '-'.",
-            code="bad-value",
-        )
-    return name, path
 
 
 @contextlib.contextmanager

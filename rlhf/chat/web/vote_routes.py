@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI, Request
 
-from rlhf.chat.loading import names_in_store
+from rlhf.chat.model_names import names_in_store
 from rlhf.chat.votes import ComparedResponses, Voter, as_prompt
 from rlhf.chat.web.errors import BadRequest
 from rlhf.chat.web.model_pool import MAX_BLIND_NAMES, ModelPool
