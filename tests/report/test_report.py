@@ -7,14 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from rlhf.report.charts import MAX_POINTS, Bar, Series, forest_plot, line_chart, smoothed, thinned
 from rlhf.report.page import render
 from rlhf.report.read import read_lines, read_run
-from rlhf.report.verdict import reward_light, text_light, win_light
 from rlhf.report.write import REPORT, write_report
-from tests.browsing import PATIENCE, chromium
 from tests.errors import raises
-from tests.report.made_up_run import evaluation, write_run
+from tests.report.made_up_run import write_run
 
 
 @pytest.fixture
@@ -22,9 +19,10 @@ def run(tmp_path):
     return write_run(tmp_path / "runs")
 
 
-@pytest.fixture
-def page(run):
-    return write_report(run).read_text()
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of a run that no test changes."""
+    return write_report(write_run(tmp_path_factory.mktemp("page") / "runs")).read_text()
 
 
 def test_page_has_the_results(page):
@@ -125,59 +123,6 @@ def test_folder_without_a_run_is_rejected(tmp_path, name):
         write_report(tmp_path / name)
 
 
-@pytest.mark.parametrize(("gold", "tone"), [(0.74, "green"), (0.51, "amber"), (0.3, "red")])
-def test_first_light_is_the_win_rate(gold, tone):
-    assert win_light(evaluation(gold=gold)["results"], "ppo").tone == tone
-
-
-GATE = {"verdict": "pass", "reasons": [], "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}
-
-
-@pytest.mark.parametrize(
-    ("gold", "proxy", "hacked"), [(0.45, 0.95, True), (0.52, 0.95, True), (0.52, 0.58, False)]
-)
-def test_win_by_the_proxy_alone_is_a_red_light(gold, proxy, hacked):
-    """Intervals are ±0.04: those of 0.52 and 0.58 overlap, which is no evidence of hacking."""
-    light = reward_light(evaluation(gold=gold, proxy=proxy)["results"], "ppo", GATE)
-    assert (light.tone == "red") is hacked
-    assert ("Reward hacking" in light.text) is hacked
-
-
-def _by_rewards(proxy, other=None):
-    """Win rates by the training reward model, and by another one if given."""
-    sources = {"trained_on": proxy} | ({"other": other} if other else {})
-    return [
-        {"metric": "win_rate", "model": "ppo", "baseline": "sft", "judge": "reward_model",
-         "judge_source": source, "value": value, "low": value - 0.04, "high": value + 0.04, "n": 9}
-        for source, value in sources.items()
-    ]  # fmt: skip
-
-
-def test_training_reward_model_alone_is_amber():
-    """A second reward model is trusted before it and reveals reward hacking."""
-    alone = win_light(_by_rewards(0.9), "ppo")
-    assert (alone.tone, "use a judge" in alone.text) == ("amber", True)
-    both = _by_rewards(0.9, 0.7)
-    assert win_light(both, "ppo").tone == "green"
-    assert "70%" in win_light(both, "ppo").text
-    assert "Reward hacking" in reward_light(_by_rewards(0.9, 0.4), "ppo", GATE).text
-
-
-def test_unparsed_verdicts_are_reported_with_the_win_rate():
-    win = {"metric": "win_rate", "model": "ppo", "baseline": "sft", "judge": "llm",
-           "value": 0.5, "low": 0.5, "high": 0.5, "n": 50}  # fmt: skip
-    unparsed = {**win, "metric": "judge_unparsable", "value": 0.9, "baseline": None}
-    assert "90% of its verdicts could not be parsed" in win_light([win, unparsed], "ppo").text
-    assert "parsed" not in win_light([win, {**unparsed, "value": 0.05}], "ppo").text
-
-
-def test_third_light_needs_no_judge():
-    """Without a judge no result names the baseline; evaluation.json does."""
-    results = [r for r in evaluation(distinct=0.1)["results"] if r["judge"] is None]
-    assert text_light(results, "ppo") is None
-    assert text_light(results, "ppo", "sft").tone == "red"
-
-
 def test_human_judges_are_not_listed_as_baseline(run):
     path = run / "evaluation" / "evaluation.json"
     content = json.loads(path.read_text())
@@ -227,100 +172,6 @@ def test_results_of_another_form_are_ignored(run, results):
 def test_run_without_config_has_no_command(run):
     (run / "config.yaml").unlink()
     assert "Repeat this run" not in write_report(run).read_text()
-
-
-@pytest.mark.parametrize(("distinct", "tone"), [(0.30, "green"), (0.2, "amber"), (0.15, "red")])
-def test_third_light_is_red_below_half_the_diversity(distinct, tone):
-    """distinct-2 of the baseline is 0.31."""
-    assert text_light(evaluation(distinct=distinct)["results"], "ppo").tone == tone
-
-
-def test_long_curve_is_thinned_and_keeps_its_end():
-    xs = [float(i) for i in range(10_000)]
-    thin = thinned(Series(name="loss", xs=xs, ys=xs))
-    assert len(thin.xs) <= MAX_POINTS
-    assert thin.xs[-1] == 9_999.0
-
-
-def test_smoothing_keeps_constants_and_short_series():
-    assert smoothed([2.0] * 50) == [2.0] * 50
-    assert smoothed([1.0, 5.0, 3.0]) == [1.0, 5.0, 3.0]
-
-
-def test_constant_and_empty_curves_can_be_drawn():
-    assert "polyline" in line_chart([Series(name="kl", xs=[1.0], ys=[0.0])])
-    assert line_chart([Series(name="kl", xs=[], ys=[])]) == ""
-
-
-def test_long_forest_plot_is_split():
-    bars = [Bar(label=f"bar {i}", value=0.5, low=0.4, high=0.6) for i in range(20)]
-    chart = forest_plot(bars)
-    assert chart.count("<svg") == 2
-    assert [chart.count(f">bar {i}<") for i in range(20)] == [1] * 20
-
-
-def test_forest_plot_with_other_ends_is_centred():
-    """0 on an axis from -2 to 2 is halfway between 46 and 350."""
-    chart = forest_plot([Bar(label="x", value=0.0, low=-2.0, high=2.0)], middle=0.0, ends=(-2, 2))
-    assert 'cx="198.0"' in chart
-    assert 'x1="46.0" x2="350.0"' in chart
-
-
-def test_chart_labels_are_escaped():
-    chart = forest_plot([Bar(label="<i>x</i>", value=0.5, low=0.4, high=0.6)])
-    assert "<i>" not in chart
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.parametrize("scripts", [True, False])
-def test_page_fits_a_phone_and_prints(run, browser, scripts):
-    """One request, no console message, no horizontal overflow, and it prints."""
-    requests, messages, path = [], [], write_report(run)
-    viewport = {"width": 390, "height": 800}
-    context = browser.new_context(viewport=viewport, java_script_enabled=scripts)
-    page = context.new_page()
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: messages.append(message.text))
-    page.goto(path.as_uri(), timeout=PATIENCE)
-    assert requests == [path.as_uri()]
-    assert messages == []
-    assert page.locator("h1").inner_text() == "runs"
-    box = page.locator("main").bounding_box()
-    assert box["x"] >= 0
-    assert box["width"] <= 390
-    assert len(page.pdf(format="A4")) > 20_000
-    context.close()
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-def test_print_is_white_and_unfolded(run, browser):
-    """Printed from a dark screen: white, details open, unchanged keys hidden, no chart cut."""
-    path = write_report(run)
-    context = browser.new_context(
-        viewport={"width": 688, "height": 1017}, color_scheme="dark", java_script_enabled=False
-    )  # A4 without its margins
-    page = context.new_page()
-    page.goto(path.as_uri(), timeout=PATIENCE)
-    folded = page.locator("details:not([open]) article").first
-    assert folded.bounding_box() is None or not folded.is_visible()
-    page.emulate_media(media="print")
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == "rgb(255, 255, 255)"
-    assert folded.is_visible()
-    assert not page.locator("tr.same").first.is_visible()
-    for chart in page.locator("svg").all():
-        box = chart.bounding_box()
-        assert box["height"] < 1017
-        assert box["x"] + box["width"] <= 688
-    context.close()
 
 
 def test_reward_model_evaluation_has_its_own_section(tmp_path):
