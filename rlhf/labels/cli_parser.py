@@ -213,6 +213,7 @@ def _add_settings(add: AddArgument) -> None:
         "everything but access, admins set access too.",
     )
     add("--tags", nargs="+", help="Languages and skills; items may require them.")
+    add("--cap", metavar="N", help="Labels after which they get no more items, or none.")
 
 
 def _add_import(add: AddArgument) -> None:

@@ -23,13 +23,21 @@ def invite(args: argparse.Namespace, console: Console) -> None:
         raise ConfigError("invite needs --store FILE or --projects FILE.", code="missing-key")
     entries = load_projects(args.projects) if args.projects else ()
     locations = [entry.store for entry in entries] or [args.store]
+    cap, no_cap = _limit(args.cap)
     tokens = {name: access.new_token() for name in args.names}
     for location in locations:
         with LabelStore(location, create=False) as store:
             for name, token in tokens.items():
                 access.invite(store, name, token)
                 with store.write() as connection:
-                    update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
+                    update_person(
+                        connection,
+                        normalized_name(name),
+                        role=args.role,
+                        cap=cap,
+                        no_cap=no_cap,
+                        tags=args.tags,
+                    )
                     record_command(connection, "invite", {"name": name, **_settings(args)})
     for name, token in tokens.items():
         console.print(f"{name}: {args.address}/login#{token}", soft_wrap=True)
@@ -40,6 +48,7 @@ def people(args: argparse.Namespace, console: Console) -> None:
     names = [normalized_name(name) for name in args.names]
     if not names and _settings(args):
         raise ConfigError("name the people to change; none are named.", code="missing-key")
+    cap, no_cap = _limit(args.cap)
     with LabelStore(args.store, create=False) as store:
         known = access.names(store)
         for name in names if args.add else ():
@@ -47,7 +56,9 @@ def people(args: argparse.Namespace, console: Console) -> None:
                 access.invite(store, name)  # the link is not printed: they log in elsewhere
         with store.write() as connection:
             for name in names:
-                update_person(connection, name, role=args.role, tags=args.tags)
+                update_person(
+                    connection, name, role=args.role, cap=cap, no_cap=no_cap, tags=args.tags
+                )
                 if args.revoke:
                     revoke(connection, name)
                 if settings := _settings(args):
@@ -59,8 +70,17 @@ def people(args: argparse.Namespace, console: Console) -> None:
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
     """The settings that the command changes."""
-    names = ("role", "tags", "add", "revoke")
+    names = ("role", "tags", "cap", "add", "revoke")
     return {name: value for name in names if (value := getattr(args, name, None))}
+
+
+def _limit(text: str | None) -> tuple[int | None, bool]:
+    """(number of labels, whether to remove the limit) of `--cap`."""
+    if text is None or text == "none":
+        return None, text is not None
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"cap={text} is neither a number of labels nor none.", code="bad-value")
+    return int(text), False
 
 
 def _table(listed: list[Person]) -> Table:

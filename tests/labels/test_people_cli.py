@@ -46,6 +46,22 @@ def test_people_are_invited_changed_listed_and_revoked(run):
         assert log_in(store, token) is None
 
 
+def test_labels_of_people_are_limited(run):
+    def caps():
+        with LabelStore(run.location) as store, store.read() as connection:
+            return {one.name: one.cap for one in everyone(connection)}
+
+    run("invite", "Ann", "Bob", "--cap", "50")
+    run("people", "Bob", "--cap", "0")
+    assert caps() == {"Ann": 50, "Bob": 0}
+    run("people", "Bob", "--role", "annotator")
+    assert caps()["Bob"] == 0
+    run("people", "Bob", "--cap", "none")
+    assert caps()["Bob"] is None
+    with raises("bad-value", "cap=-1"):
+        run("people", "Bob", "--cap=-1")
+
+
 def test_unknown_person_or_role_changes_nothing(run):
     run("invite", "Ann")
     with raises("unknown-name", "Bob"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.labels import access
+from rlhf.labels import access, people
 from rlhf.labels.access import MAX_NAME_LENGTH
 from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
@@ -230,12 +230,18 @@ def test_admin_page_shows_tables_and_creates_a_link(tmp_path, window, open_page)
                 client.submit(item, f"key-{item['claim']:08}")
         page = open_page(site, "admin")
         assert page.locator("tbody tr").count() == 4  # two annotators, in two tables
-        page.fill("#name", "cleo")
+        page.fill("#invite-names", "cleo\n dan \n\n" + "x" * 65)
+        page.fill("#invite-cap", "9")
+        page.fill("#invite-tags", "de, maths")
         page.click("#invite button")
-        result = page.locator("#invite-result", has_text="/login#")
-        result.wait_for()
-        link = result.inner_text().split(": ")[-1]
-        window().enter(link)
+        page.locator("#invite-problem", has_text="64").wait_for()
+        assert page.input_value("#invite-names") == "x" * 65  # the others have their links
+        links = dict(line.split(": ") for line in page.inner_text("#invite-links").splitlines())
+        assert list(links) == ["cleo", "dan"]
+        window().enter(links["cleo"])
+        with site.store.read() as connection:
+            cleo = people.person_of(connection, "cleo")
+        assert (cleo.cap, list(cleo.tags)) == (9, ["de", "maths"])
 
 
 def test_no_xss_payload_runs(tmp_path, open_page):

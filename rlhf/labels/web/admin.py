@@ -104,7 +104,13 @@ def _add_overview(
     def invite(body: InviteRequest) -> Mapping[str, str]:
         token = access.invite(store, body.name)
         with store.write() as connection:
-            people.update_person(connection, normalized_name(body.name), role=body.role)
+            people.update_person(
+                connection,
+                normalized_name(body.name),
+                role=body.role,
+                cap=body.cap,
+                tags=body.tags,
+            )
         return {"name": body.name, "token": token}
 
     @app.post("/admin/finish")

@@ -34,6 +34,8 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Role = Literal["annotator", "adjudicator", "researcher", "admin"]
+Cap = Annotated[int, Field(ge=0, le=10_000_000)]
+Tags = Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=20)]
 
 
 class LoginRequest(RequestBody):
@@ -91,13 +93,6 @@ class PromptRequest(RequestBody):
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
-class InviteRequest(RequestBody):
-    """The name of a person who gets a link; an absent role stays."""
-
-    name: Name
-    role: Role | None = None
-
-
 class QuestionRequest(RequestBody):
     """A question of an annotator."""
 
@@ -128,14 +123,23 @@ class DecisionRequest(RequestBody):
     flags: Annotated[list[list[FlagName]], Field(max_length=MAX_RESPONSES)] | None = None
 
 
+class InviteRequest(RequestBody):
+    """The name of a person who gets a link, and settings; an absent one stays."""
+
+    name: Name
+    role: Role | None = None
+    cap: Cap | None = None
+    tags: Tags | None = None
+
+
 class PersonRequest(RequestBody):
     """Settings of a person; an absent one stays."""
 
     name: Name = "-"
     paused: bool | None = None
-    cap: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    cap: Cap | None = None
     no_cap: bool = False
-    tags: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=20)] | None = None
+    tags: Tags | None = None
     everyone_paused: bool | None = None  # pause or continue the campaign; the name is not read
 
 

@@ -24,17 +24,30 @@ function showTimes(root) {
   }
 }
 
-function enableInvites() {
-  byId("invite")?.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      const role = byId("invite-role").value;
-      const { name, token } = await call("/admin/invite", { name: byId("name").value, ...(role ? { role } : {}) });
-      byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}${base}/login#${token}`;
-    } catch (error) {
-      byId("invite-result").textContent = error.message;
+const tagsOf = (text) => text.split(",").map((tag) => tag.trim()).filter(Boolean);
+
+// Makes a link for each name; those that were made stay on the page.
+async function invite(event) {
+  event.preventDefault();
+  const [role, cap, tags] = ["role", "cap", "tags"].map((field) => byId(`invite-${field}`).value);
+  const settings = { ...(role && { role }), ...(cap && { cap: Number(cap) }), ...(tags && { tags: tagsOf(tags) }) };
+  const names = byId("invite-names").value.split("\n").map((name) => name.trim()).filter(Boolean);
+  byId("invite-problem").textContent = "";
+  try {
+    while (names.length) {
+      const { name, token } = await call("/admin/invite", { name: names[0], ...settings });
+      byId("invite-links").hidden = false;
+      byId("invite-links").append(`${name}: ${location.origin}${base}/login#${token}\n`);
+      names.shift();
     }
-  });
+  } catch (error) {
+    byId("invite-problem").textContent = error.message;
+  }
+  byId("invite-names").value = names.join("\n"); // those without a link
+}
+
+function enableInvites() {
+  byId("invite")?.addEventListener("submit", invite);
   byId("finish")?.addEventListener("click", async () => {
     await call("/admin/finish", {});
     byId("finish").disabled = true;
@@ -84,9 +97,8 @@ function enablePeople() {
   byId("settings-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const cap = byId("settings-cap").value;
-    const tags = byId("settings-tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
     const limit = cap === "" ? { no_cap: true } : { cap: Number(cap) };
-    send("/admin/people", { name, paused: byId("settings-paused").checked, tags, ...limit }, problem);
+    send("/admin/people", { name, paused: byId("settings-paused").checked, tags: tagsOf(byId("settings-tags").value), ...limit }, problem);
   });
   byId("access-form")?.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -118,9 +130,11 @@ function enableGuideline() {
   }
 }
 
+const isInUse = (node) => node.contains(document.activeElement) || (!getSelection().isCollapsed && getSelection().containsNode(node, true));
+
 // The part #live is what the server would render now: fetched, parsed and put in place.
 async function renew() {
-  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
+  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || isInUse(byId("live"))) return;
   const response = await fetch(location.href).catch(() => null);
   if (!response?.ok || response.redirected) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
