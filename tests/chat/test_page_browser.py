@@ -185,6 +185,30 @@ def test_unreachable_server_is_reported(tmp_path, models, open_chat):
     assert page.input_value("#text") == "A cat?"
 
 
+BREAKING_STREAM = """() => {
+    const send = window.fetch;
+    const chunk = { choices: [{ delta: { content: "Half a" }, finish_reason: null }] };
+    window.fetch = (path, options) => !path.includes("chat/completions") ? send(path, options)
+        : Promise.resolve(new Response(new ReadableStream({
+            start(stream) {
+                stream.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(chunk)}\\n`));
+            },
+            pull(stream) { stream.error(new TypeError("network error")); },
+        })));
+}"""
+
+
+def test_lost_connection_is_named_and_keeps_the_text_so_far(tmp_path, models, open_chat):
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        select_single_model(page, "one")
+        page.evaluate(BREAKING_STREAM)
+        page.fill("#text", "A cat?")
+        page.click("#send")
+        page.locator("#error", has_text="the connection was lost").wait_for()
+        assert page.locator(".response .text").all_inner_texts() == ["Half a"]
+
+
 def test_token_in_the_link_opens_the_page_and_is_removed(tmp_path, models, browser):
     with serving(tmp_path, models, limits=LIMITS, token="t0ken-of-sixteen") as site:
         page = browser.new_page()

@@ -235,3 +235,17 @@ def test_theme_is_chosen_logout_asks_and_pace_waits_for_five_labels(tmp_path, op
         page.click("#open-logout")
         page.click("#logout")
         page.wait_for_url("**/login")
+
+
+def test_question_is_sent_by_key_and_survives_a_server_that_is_away(tmp_path, open_page):
+    with serving(tmp_path, candidates(1)) as site:
+        page = open_page(site, "ann")
+        press(page, "q")
+        page.route("**/api/questions", lambda route: route.abort())
+        page.fill("#question-text", "Are ties allowed?")
+        press(page, "Control+Enter")
+        page.locator("#question-status", has_text="the server does not respond").wait_for()
+        assert page.input_value("#question-text") == "Are ties allowed?"
+        page.unroute("**/api/questions")
+        press(page, "Control+Enter")
+        page.locator("#question-list", has_text="Are ties allowed?").wait_for()

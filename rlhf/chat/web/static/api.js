@@ -4,6 +4,7 @@ import { newId } from "/static/tree.js";
 const KEY = "rlhf-token";
 const BROWSER = "rlhf-browser";
 const AWAY = "the server does not respond; check that it is still running";
+const LOST = "the connection was lost before the response ended";
 if (location.hash.length > 1) {
   // The token comes after the #, which browsers do not send; remove it from the address bar.
   sessionStorage.setItem(KEY, decodeURIComponent(location.hash.slice(1)));
@@ -35,6 +36,9 @@ export async function call(path, body, options) {
   return response.json();
 }
 
+// The next piece of a stream. A connection that ends in its middle has another message in each browser.
+const read = (reader) => reader.read().catch((error) => { throw error.name === "AbortError" ? error : new Error(LOST); });
+
 // Yields the events of a stream; throws if one is an error, or if the connection is lost before the end.
 export async function* events(path, body, signal) {
   let response;
@@ -49,7 +53,7 @@ export async function* events(path, body, signal) {
   let rest = "";
   let finished = false;
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await read(reader);
     if (done) break;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
@@ -64,7 +68,7 @@ export async function* events(path, body, signal) {
       yield event;
     }
   }
-  if (!finished) throw new Error("the connection was lost before the response ended");
+  if (!finished) throw new Error(LOST);
 }
 
 // Yields what each chunk of a chat completion adds to thought and text, and at the end the finish reason.

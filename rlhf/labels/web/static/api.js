@@ -4,6 +4,7 @@ import { base, ofProject } from "./base.js";
 const csrf = document.querySelector("meta[name=csrf]").content;
 const PENDING = ofProject("rlhf-label-pending");
 const AT_UNLOAD = ["/api/draft", "/api/heartbeat"]; // sent while the page unloads
+const AWAY = "the server does not respond; try again in a moment";
 const MAX_KEEPALIVE = 15_000; // characters, 60 kB at most: browsers reject larger keepalive bodies
 
 export class RequestError extends Error {
@@ -19,7 +20,7 @@ export async function call(path, body) {
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: body === undefined ? undefined : JSON.stringify(body),
     keepalive: AT_UNLOAD.includes(path) && JSON.stringify(body).length < MAX_KEEPALIVE,
-  });
+  }).catch(() => { throw new Error(AWAY); });
   if (response.status === 401) location.assign(`${base}/login`);
   const content = await response.json().catch(() => ({}));
   if (!response.ok) {

@@ -65,11 +65,12 @@ const isTyping = (node) => node.matches("textarea, input:not([type=radio]):not([
 
 function onTypingKey(event) {
   if (event.key === "Escape") event.target.blur();
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest("main")) {
-    event.preventDefault();
-    event.target.blur();
-    submit();
-  }
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  const dialog = event.target.closest("dialog");
+  if (dialog) { dialog.querySelector("button[type=button].primary")?.click(); return; }
+  event.target.blur();
+  submit();
 }
 
 // A digit in the dialog of a skip is its reason.
