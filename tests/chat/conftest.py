@@ -1,10 +1,13 @@
-"""Fixtures of the tests of the API and of the browser tests of the chat page."""
+"""Fixtures: models, a server, its page in a browser, and `rlhf chat` without a terminal."""
 
+import io
+import sys
 from dataclasses import replace
 
 import pytest
 
 from rlhf.chat.loading import load_chat_model
+from rlhf.cli import run_command
 from tests.browsing import PATIENCE, chromium
 from tests.chat.chat_server import serving
 from tests.tiny_models import make_model
@@ -94,3 +97,15 @@ def open_chat(open_page):
         return page
 
     return open_at
+
+
+@pytest.fixture
+def run_chat(monkeypatch, capsys):
+    """Runs `rlhf chat WORDS` in this process, with a pipe as its input; returns what it prints."""
+
+    def run(*words, piped=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8"))
+        assert run_command(["chat", *words]) == 0
+        return capsys.readouterr()
+
+    return run

@@ -1,16 +1,14 @@
 """The score server: exactly the local model's scores, in three forms, with the server's limits."""
 
 import math
-import signal
-import subprocess
-import sys
 import threading
-import time
 
 import httpx
 import pytest
 
 from rlhf.chat.score_queue import ScoreQueue
+from rlhf.chat.web import serve
+from rlhf.chat.web.cli import main
 from rlhf.chat.web.limits import Limits
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -20,6 +18,8 @@ from rlhf.rewards.model import RewardModel
 from rlhf.rewards.rendered import rendered_ids, reward_texts, turn_end, whole_text
 from rlhf.rewards.reward import load_reward
 from tests.chat.chat_server import serving
+from tests.chat.running_app import running_command
+from tests.errors import raises
 from tests.tiny_models import FAMILIES, make_model
 
 CHAT = [
@@ -285,32 +285,18 @@ def test_requests_at_the_same_time_get_their_own_scores(site, local):
     assert [results[index] for index in range(16)] == pytest.approx(local * 4, abs=1e-6)
 
 
-def test_command_serves_a_reward_model_alone(folder, tmp_path):
-    command = [sys.executable, "-m", "rlhf.cli", "serve", "--reward_model", folder, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
-        output = ""
-        while "scores:" not in output:
-            line = server.stderr.readline()
-            assert line, f"ended after {output!r}"
-            output += line
-        assert "page:" not in output
-        address = output.split("scores: ")[1].split(",")[0]
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                assert httpx.get(address).json()["model"] == "rm"
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        server.send_signal(signal.SIGINT)
-        assert server.wait(240) == 0
+def test_command_serves_a_reward_model_alone(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--reward_model", folder, "--port", "0"]
+    with running_command(monkeypatch, serve, options) as address:
+        printed = capsys.readouterr().err
+        assert f"scores: {address}" in printed
+        assert "page:" not in printed
+        scores = printed.split("scores: ")[1].split(",")[0]
+        assert httpx.get(scores).json()["model"] == "rm"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_without_a_model_names_both(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "rlhf.cli", "serve"], capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 2
-    assert "--reward_model" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_command_without_a_model_names_both():
+    with raises("missing-key", "--reward_model"):
+        main([])

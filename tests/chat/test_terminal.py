@@ -7,7 +7,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -113,30 +112,6 @@ def test_ctrl_c_stops_the_response_and_not_the_program(folder, tmp_path):
     terminal.wait_for("removed: Where is the red ball?")
     terminal.send("/quit\n")
     assert terminal.status() == 0
-
-
-def test_single_prompt_and_pipe_print_only_the_response(folder):
-    flags = [str(folder), "--temperature", "0", "--max_new_tokens", "12"]
-    once = subprocess.run([*CHAT, *flags, "--prompt", "A cat?"], capture_output=True, timeout=240)
-    assert once.returncode == 0
-    piped = subprocess.run([*CHAT, *flags], input=b"A cat?\n", capture_output=True, timeout=240)
-    assert piped.stdout == once.stdout != b"\n"
-    assert b"chat template" in once.stderr
-
-
-@pytest.mark.parametrize(("piped", "message"), [(b"caf\xe9", "not UTF-8"), (b"", "is empty")])
-def test_pipe_of_broken_or_no_text_is_rejected(folder, piped, message):
-    done = subprocess.run([*CHAT, str(folder)], input=piped, capture_output=True, timeout=240)
-    assert done.returncode == 2
-    assert message in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
-
-
-def test_folder_without_a_model_exits_with_status_2(tmp_path):
-    done = subprocess.run([*CHAT, str(tmp_path)], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 2
-    assert "holds no model" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
@@ -283,11 +258,3 @@ def test_terminal_with_cursor_gets_columns_and_markdown(short, tmp_path):
     terminal.wait_for("reached the maximum length")
     terminal.send("/quit\n")
     assert terminal.status() == 0
-
-
-def test_pipe_to_several_models_prints_each_name(short, folder):
-    done = subprocess.run(
-        [*short, str(folder)], input=b"A cat?\n", capture_output=True, timeout=240
-    )
-    first, second = done.stdout.split(str(folder).encode() + b": ")[1:]
-    assert first.strip() == second.strip() != b""

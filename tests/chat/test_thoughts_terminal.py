@@ -4,7 +4,6 @@ import io
 import json
 import math
 import re
-import subprocess
 
 import pytest
 from rich.console import Console
@@ -90,11 +89,10 @@ def test_columns_show_the_thought_of_each_response():
     ]
 
 
-def test_single_prompt_prints_thought_on_stderr(folder):
-    flags = ["--temperature", "0", "--prompt", "Who is it?"]
-    done = subprocess.run([*CHAT, str(folder), *flags], capture_output=True, timeout=240, text=True)
-    assert done.stdout == f"{TEXT}\n"
-    assert f"thought> {THOUGHT}\n" in done.stderr
+def test_single_prompt_prints_thought_on_stderr(folder, run_chat):
+    printed = run_chat(str(folder), "--temperature", "0", "--prompt", "Who is it?")
+    assert printed.out == f"{TEXT}\n"
+    assert f"thought> {THOUGHT}\n" in printed.err
 
 
 def test_thought_is_saved_rated_and_inspected(folder, tmp_path):
