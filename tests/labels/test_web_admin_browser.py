@@ -144,8 +144,11 @@ def test_person_is_paused_and_the_table_renews_itself(campaign, open_page):
     page.click("#settings-form button.primary")
     page.locator("tr", has_text="de, maths").wait_for()
     assert campaign.queue.obstacle("ann") == "paused"
+    page.click("button[data-settings=bob]")
+    page.keyboard.press("Escape")
     page.evaluate("() => { document.querySelector('#live').firstElementChild.dataset.old = '1'; }")
     page.wait_for_selector("#live [data-old]", state="detached")
+    assert page.evaluate("document.activeElement.dataset.settings") == "bob"
     page.locator("tr", has_text="de, maths").wait_for()
 
 
@@ -158,6 +161,8 @@ def test_question_is_answered_on_the_page_and_read_by_the_annotator(campaign, op
     page.fill("#guideline-text", "# Be fair\n\nRead it twice.")
     page.click("#guideline-form button.primary")
     page.locator(".diff .removed", has_text="Are ties allowed?").wait_for()
+    page.click("details.preview summary")
+    page.locator("details.preview h1", has_text="Be fair").wait_for()
     ann = open_page(campaign, "ann")
     ann.locator("#guideline[open]", has_text="Read it twice").wait_for()
     press(ann, "Escape")

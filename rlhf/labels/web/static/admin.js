@@ -130,17 +130,19 @@ function enableGuideline() {
   }
 }
 
-const isInUse = (node) => node.contains(document.activeElement) || (!getSelection().isCollapsed && getSelection().containsNode(node, true));
+const isSelected = (node) => !getSelection().isCollapsed && getSelection().containsNode(node, true);
 
 // The part #live is what the server would render now: fetched, parsed and put in place.
 async function renew() {
-  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || isInUse(byId("live"))) return;
+  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || isSelected(byId("live"))) return;
   const response = await fetch(location.href).catch(() => null);
   if (!response?.ok || response.redirected) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
   if (!fresh) return;
   showTimes(fresh);
+  const { settings } = document.activeElement.dataset;
   byId("live").replaceChildren(...fresh.childNodes);
+  if (settings !== undefined) document.querySelector(`[data-settings="${CSS.escape(settings)}"]`)?.focus({ preventScroll: true });
 }
 
 enableInvites();
