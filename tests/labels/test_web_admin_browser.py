@@ -72,6 +72,20 @@ def test_item_is_found_corrected_and_excluded(campaign, open_page):
     assert len(campaign.store.labels()) == 6
 
 
+def test_items_of_a_list_lead_to_each_other(campaign, open_page):
+    """The newest first: items 4, 3, 2 and 1."""
+    page = visit(open_page(campaign, "admin"), campaign, "/admin/items?sort=newest")
+    page.locator("tbody tr", has_text="prompt 2").locator("th a").click()
+    page.locator("h1", has_text="Item 3").wait_for()
+    page.locator("#neighbours", has_text="2 of 4").wait_for()
+    page.click("#neighbours [rel=next]")
+    page.locator("h1", has_text="Item 2").wait_for()
+    page.click("#neighbours [rel=prev]")
+    page.locator("h1", has_text="Item 3").wait_for()
+    page.click("text=Back to the list")
+    page.wait_for_url("**/admin/items?sort=newest")
+
+
 @pytest.fixture
 def answered(tmp_path):
     """Three responses in a form with each kind of criterion, ranked and answered by two people."""

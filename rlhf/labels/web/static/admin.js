@@ -3,6 +3,7 @@ import { call } from "./api.js";
 import { base } from "./base.js";
 import { correction } from "./correction.js";
 import { byId } from "./elements.js";
+import { enableNeighbours } from "./neighbours.js";
 
 const RENEW = 15_000; // milliseconds
 
@@ -149,6 +150,7 @@ enableInvites();
 enableDecisions();
 enablePeople();
 enableGuideline();
+enableNeighbours();
 showTimes(document);
 for (const button of document.querySelectorAll("dialog .close")) {
   button.addEventListener("click", () => button.closest("dialog").close());
