@@ -196,12 +196,16 @@ def test_adjudicator_decides_an_item(campaign, window, options):
         people.update_person(connection, "dana", role="adjudicator")
     page = window(reduced_motion="reduce", **options).enter(campaign.link("dana"))
     page.locator("#left", has_text="4 contested").wait_for()
+    page.locator("#guideline[open]", has_text="Read everything").wait_for()
+    page.click("#guideline-close")
     page.click("#send")
     page.locator("#problem", has_text="A, B, C, D").wait_for()
+    page.fill("#comment", "Blind.")
     for index in range(4):
         page.locator(f"input[name=rank-{index}][value='{index + 1}']").check(force=True)
     page.click("#send")
     page.locator("#labels", has_text="annotator 2").wait_for()
+    assert page.input_value("#comment") == "Blind."
     for check in (CONTRASTS, NAMELESS, DOUBLE_IDS):
         assert page.evaluate(check) == []
     assert page.evaluate(WIDER) <= 0
@@ -210,6 +214,27 @@ def test_adjudicator_decides_an_item(campaign, window, options):
     page.locator("#left", has_text="3 contested").wait_for()
     [decision] = [one for one in campaign.store.labels() if one.purpose == "adjudication"]
     assert (decision.annotator, decision.extra["comment"]) == ("dana", "Clear.")
+
+
+def test_adjudicator_ranks_by_key_and_asks(campaign, window):
+    campaign.token("dana")
+    with campaign.store.write() as connection:
+        people.update_person(connection, "dana", role="adjudicator")
+    page = window().enter(campaign.link("dana"))
+    press(page, "Escape")  # the guideline, which the button opens again
+    page.click("#open-guideline")
+    page.locator("#guideline[open]").wait_for()
+    press(page, "Escape", "4", "9", "3", "ArrowRight", "1", "ArrowLeft", "ArrowLeft", "2", "Enter")
+    page.locator("#labels", has_text="annotator 2").wait_for()
+    [blind] = [one for one in campaign.store.labels() if one.purpose == "adjudication"]
+    assert [blind.ranks[i] for i in blind.order_shown] == [4, 3, 2, 1]
+    page.fill("#comment", "Clear.")
+    press(page, "Control+Enter")
+    page.locator("#left", has_text="3 contested").wait_for()
+    page.click("#open-questions")
+    page.fill("#question-text", "Are ties allowed?")
+    page.click("#send-question")
+    page.locator("#question-list", has_text="Are ties allowed?").wait_for()
 
 
 def test_feedback_of_the_qualification_round(tmp_path, open_page):

@@ -77,6 +77,7 @@ def task_view(task: Task | None, pictures: Pictures) -> dict[str, object]:
         "turns": turns_of(task.item, pictures),
         "answers": [render(task.item.responses[index]) for index in task.order_shown],
         "blind": None if task.blind is None else in_order(task.blind.ranks, task.order_shown),
+        "comment": "" if task.blind is None else task.blind.extra.get("comment", ""),
         "labels": [label_view(label, task.order_shown) for label in task.labels],
     }
 

@@ -3,9 +3,13 @@ import { call, deliver } from "./api.js";
 import { base } from "./base.js";
 import { byId, make } from "./elements.js";
 import { letter } from "./form.js";
+import { loadGuideline, openGuideline } from "./guideline.js";
+import { keyOf } from "./keys.js";
+import { enableQuestions } from "./questions.js";
 import * as timer from "./timer.js";
 
 let task = null;
+let current = 0; // the marked response, which a digit ranks
 
 const html = (className, content) => {
   const node = make("div", { className, dir: "auto" });
@@ -33,10 +37,18 @@ function rankChoice(index, count, chosen) {
 
 function showAnswers(answers, blind) {
   byId("answers").replaceChildren(...answers.map((content, index) =>
-    make("article", { className: "card", "aria-label": `Response ${letter(index)}` }, [
+    make("article", { className: "card", tabIndex: -1, "aria-label": `Response ${letter(index)}` }, [
       make("header", {}, [make("h2", { className: "letter", textContent: letter(index) }), rankChoice(index, answers.length, blind?.[index])]),
       html("text", content),
     ])));
+}
+
+function mark(index, isScrolling = true) {
+  const cards = [...document.querySelectorAll(".card")];
+  current = (index + cards.length) % cards.length;
+  cards.forEach((card, i) => card.classList.toggle("current", i === current));
+  cards[current].focus({ preventScroll: true });
+  if (isScrolling) cards[current].scrollIntoView({ block: "nearest" });
 }
 
 function showLabels(labels, blind) {
@@ -63,7 +75,7 @@ function showLabels(labels, blind) {
 function show(next) {
   task = next;
   const none = task.item === null;
-  byId("ruling").hidden = none;
+  byId("ruling").hidden = byId("keys-help").hidden = none;
   byId("left").textContent = none ? "" : `${task.left} contested item${task.left === 1 ? "" : "s"} left`;
   byId("problem").textContent = "";
   if (none) {
@@ -76,10 +88,11 @@ function show(next) {
   byId("stage").textContent = isBlind ? "Rank without the labels" : "Keep or change your ranking";
   byId("hint").textContent = isBlind ? "1 is best; the same rank is a tie. Afterwards you see how the annotators ranked." : "Red ranks differ from yours. What you submit now is the decision about this item.";
   byId("send").textContent = isBlind ? "Show the labels" : "Decide";
-  byId("comment").value = "";
+  byId("comment").value = task.comment;
   showTurns(task.turns);
   showAnswers(task.answers, task.blind);
   showLabels(task.labels, task.blind);
+  mark(0, false);
   scrollTo(0, 0);
   timer.restart();
   byId("announcement").textContent = byId("stage").textContent;
@@ -103,9 +116,31 @@ byId("ruling").addEventListener("submit", async (event) => {
     byId("send").disabled = false;
   }
 });
+function onKey(event) {
+  const { target } = event;
+  const isEnter = event.key === "Enter";
+  if (task.item === null || document.querySelector("dialog[open]")) return;
+  if (target.matches("textarea")) {
+    if (isEnter && (event.ctrlKey || event.metaKey)) byId("ruling").requestSubmit();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || (isEnter && target.matches("a, button"))) return;
+  const rank = document.querySelector(`input[name=rank-${current}][value="${CSS.escape(keyOf(event))}"]`);
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!rank && !step && !isEnter) return;
+  event.preventDefault();
+  if (rank) rank.checked = true;
+  if (isEnter) byId("ruling").requestSubmit();
+  else mark(current + (step ?? 1));
+}
+
+document.addEventListener("keydown", onKey);
+byId("open-guideline").addEventListener("click", openGuideline);
+enableQuestions(() => null);
 byId("logout").addEventListener("click", async () => {
   await call("/logout", {});
   location.assign(`${base}/login`);
 });
+await loadGuideline();
 show(await call("/api/adjudicate"));
 document.body.dataset.ready = "1";
