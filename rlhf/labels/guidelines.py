@@ -41,7 +41,7 @@ def publish_guideline(connection: sa.Connection, text: str, base: int) -> int:
     if current != base:
         raise DataError(
             f"version {current} of the guideline was published meanwhile, and you edited version "
-            f"{base}; reload the page and apply your changes again.",
+            f"{base}; copy your text, reload the page and apply your changes again.",
             code="busy",
         )
     version = _version_of(connection, text)

@@ -172,7 +172,10 @@ def test_question_is_answered_on_the_page_and_read_by_the_annotator(campaign, op
     page.check(".answer-form input")
     page.click(".answer-form button.primary")
     page.locator("h1", has_text="version 3").wait_for()
+    leaving = "() => dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leaving) is True
     page.fill("#guideline-text", "# Be fair\n\nRead it twice.")
+    assert page.evaluate(leaving) is False  # the browser asks first
     page.click("#guideline-form button.primary")
     page.locator(".diff .removed", has_text="Are ties allowed?").wait_for()
     page.click("details.preview summary")

@@ -113,10 +113,13 @@ function enablePeople() {
 
 function enableGuideline() {
   const form = byId("guideline-form");
+  const box = byId("guideline-text");
+  addEventListener("beforeunload", (event) => { if (box && box.value !== box.defaultValue) event.preventDefault(); });
   form?.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const { version } = await call("/admin/guideline", { text: byId("guideline-text").value, base: Number(form.dataset.base) });
+      const { version } = await call("/admin/guideline", { text: box.value, base: Number(form.dataset.base) });
+      box.defaultValue = box.value; // published: nothing is lost
       location.assign(`${base}/admin/guideline${version > 1 ? `?old=${form.dataset.base}&new=${version}` : ""}`);
     } catch (error) {
       byId("guideline-status").textContent = error.message;
