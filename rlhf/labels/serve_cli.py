@@ -18,12 +18,16 @@ from rlhf.labels.webhook import Webhook
 def serve(args: argparse.Namespace) -> None:
     """`rlhf label serve`: serve one store or several projects until Ctrl+C."""
     config, queue = _server_config(args), _queue_config(args)
-    if config.projects:
-        serve_projects(config, queue)
-    elif config.store:
-        serve_store(config, queue)
-    else:
-        raise ConfigError("serve needs --store FILE, or --projects FILE.", code="missing-key")
+    try:
+        if config.projects:
+            serve_projects(config, queue)
+        elif config.store:
+            serve_store(config, queue)
+        else:
+            raise ConfigError("serve needs --store FILE, or --projects FILE.", code="missing-key")
+    except KeyboardInterrupt:  # uvicorn raises it again after its shutdown
+        if config.until is not None:  # the run that waits for these labels must not continue
+            raise
 
 
 def _server_config(args: argparse.Namespace) -> LabelServerConfig:

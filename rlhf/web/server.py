@@ -15,6 +15,7 @@ from rlhf.errors import ConfigError
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")  # as a socket takes them
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as a Host header has them
+STOP_NOTE = "Ctrl-C stops the server."  # printed when a server starts
 TEXT_FILES = Path(__file__).parent / "static"  # style and scripts for texts, of both pages
 
 

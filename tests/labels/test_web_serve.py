@@ -1,6 +1,7 @@
 """`rlhf label serve` as a process: its links, its end, its configuration."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -64,6 +65,14 @@ def test_admin_stops_the_server_early(path):
         assert len(store.labels()) == 1
 
 
+def test_ctrl_c_before_the_labels_are_in_is_an_interruption(path):
+    """`rlhf align` waits for this command, and continues if its status is 0."""
+    server, output = start(path, "--annotators", "ann", "--until", "100")
+    log_in(output, "annotator ann")
+    server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 130
+
+
 def test_restart_keeps_links_and_sessions(path):
     """The same command prints no new link, which would revoke the old one and its sessions."""
     server, output = start(path, "--annotators", "ann")
@@ -76,8 +85,10 @@ def test_restart_keeps_links_and_sessions(path):
     ann.http.base_url, ann.http.headers["origin"] = address, address
     assert ann.next()["claim"] == item["claim"]
     assert "/login#" not in output
-    server.terminate()
-    server.wait(60)
+    assert "Ctrl-C stops the server." in output + server.stdout.readline()
+    server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 0
+    assert server.stdout.read() == ""
 
 
 @pytest.mark.parametrize(

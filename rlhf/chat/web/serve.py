@@ -27,7 +27,7 @@ from rlhf.chat.web.score_routes import SCORE_PATHS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import quiet_logs
-from rlhf.web.server import http_server, listening_socket, url_host
+from rlhf.web.server import STOP_NOTE, http_server, listening_socket, url_host
 
 # How long responses may continue after Ctrl-C: an endless stream would keep the server running.
 SHUTDOWN_SECONDS = 2
@@ -201,4 +201,4 @@ def print_notes(console: Console, *, hosts: Collection[str]) -> None:
         names = ", ".join(sorted(hosts))
         note = f"accepts requests for the hosts {names}; add others with --allowed_hosts"
         console.print(note, style="yellow", markup=False)
-    console.print("Ctrl-C stops the server.", style="dim")
+    console.print(STOP_NOTE, style="dim")

@@ -33,7 +33,7 @@ from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.rest import with_rest
 from rlhf.labels.webhook import WebhookSender
 from rlhf.runtime.printing import counted, plain_console
-from rlhf.web.server import http_server, listening_socket, url_host
+from rlhf.web.server import STOP_NOTE, http_server, listening_socket, url_host
 
 
 def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
@@ -66,13 +66,16 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         print_links(store, config, address, console)
         if folder is not None:
             print_missing(store, Pictures(folder), console)
+        console.print(STOP_NOTE)
         server = http_server(app)
         if config.until is not None and finish is not None:
             args = (server, store, queue_config.overlap, config.until, finish)
             threading.Thread(target=_stop_when_reached, args=args, daemon=True).start()
-        server.run(sockets=[listener])
-        if sender is not None:
-            sender.close()
+        try:
+            server.run(sockets=[listener])
+        finally:
+            if sender is not None:
+                sender.close()
 
 
 def web_config(config: LabelServerConfig, address: str) -> WebConfig:

@@ -18,7 +18,7 @@ from rlhf.labels.web.projects import Project, create_projects_app
 from rlhf.labels.web.rest import with_rest
 from rlhf.labels.web.serve import page_address, print_links, print_missing, web_config
 from rlhf.runtime.printing import plain_console
-from rlhf.web.server import http_server, listening_socket
+from rlhf.web.server import STOP_NOTE, http_server, listening_socket
 
 
 def serve_projects(config: LabelServerConfig, queue_config: QueueConfig) -> None:
@@ -50,6 +50,7 @@ def serve_projects(config: LabelServerConfig, queue_config: QueueConfig) -> None
                 print_missing(store, Pictures(entry.pictures), console)
             projects.append(project)
         console.print(f"all projects: {address}", markup=False)
+        console.print(STOP_NOTE)
         http_server(create_projects_app(projects, start)).run(sockets=[listener])
 
 
