@@ -4,8 +4,6 @@ import contextlib
 import csv
 import json
 import sqlite3
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -15,56 +13,24 @@ from rlhf.labels import access, cli
 from rlhf.labels.audit import AuditFilter, entries
 from rlhf.labels.crowd import (
     CrowdConfig,
-    Participants,
-    PlatformIds,
     participants_file,
     platform_ids,
-    study_link,
 )
 from rlhf.labels.export import FOR_TOOLS, KINDS, rows_of
 from rlhf.labels.people import revoke
 from rlhf.labels.schema import claims, events
-from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web import crowd as crowd_routes
-from rlhf.labels.web.config import CrowdStudy, WebConfig
 from tests.errors import raises
-from tests.labels.web_server import candidates, serving
-
-PID, OTHER_PID = "5f3a1c2b9d8e7f6a5b4c3d2e", "600000000000000000000001"
-STUDY, SESSION = "61aa00000000000000000001", "62bb00000000000000000002"
-LINK = {"PROLIFIC_PID": PID, "STUDY_ID": STUDY, "SESSION_ID": SESSION}
-PROLIFIC = CrowdConfig(platform="prolific", completion_code="C1A2B3C4", labels_per_person=2)
-
-
-@contextlib.contextmanager
-def study(folder, config: CrowdConfig = PROLIFIC, items: int = 4):
-    """A label server with a study; its participants are in the folder."""
-    path = participants_file(str(folder / "labels.sqlite"))
-    with contextlib.closing(Participants(path)) as participants:
-        web = WebConfig(crowd=CrowdStudy(config=config, participants=participants))
-        with serving(folder, candidates(items), QueueConfig(overlap=2), web=web) as site:
-            yield site
-
-
-class Participant:
-    """A browser that has opened the platform's link."""
-
-    def __init__(self, site, query) -> None:
-        self.http = httpx.Client(base_url=site.address, headers={"origin": site.address})
-        self.entered = self.http.post("/crowd", json={"query": query})
-        if self.entered.status_code == 200:
-            page = self.http.get("/").text
-            self.http.headers["x-csrf-token"] = page.split('name="csrf" content="')[1].split('"')[0]
-
-    def label(self, count: int) -> None:
-        for _ in range(count):
-            item = self.http.post("/api/next", json={}).json()
-            form = {"tiers": [4, 3, 2, 1]}
-            body = {"claim": item["claim"], "key": f"key-{item['claim']:08}", "seconds": 3.0}
-            self.http.post("/api/submit", json={**body, "form": form}).raise_for_status()
-
-    def completion(self) -> dict[str, object]:
-        return self.http.get("/api/completion").raise_for_status().json()
+from tests.labels.crowd_study import (
+    LINK,
+    OTHER_PID,
+    PID,
+    PROLIFIC,
+    SESSION,
+    STUDY,
+    Participant,
+    study,
+)
 
 
 def test_a_participant_gets_the_code_after_the_quota(tmp_path):
@@ -258,73 +224,6 @@ def test_hostile_texts_in_the_link_do_not_reach_the_page(tmp_path, root):
                 page = client.get("/crowd", params=query)
                 assert payload not in page.text
                 assert "unsafe" not in page.headers["content-security-policy"]
-
-
-def test_names_do_not_depend_on_the_ids(tmp_path):
-    """The same person has another name in another study, so that studies cannot be joined."""
-    ids = PlatformIds(person=PID, study=STUDY, session=SESSION)
-    names = set()
-    for file in ("a", "b"):
-        with contextlib.closing(Participants(tmp_path / file)) as participants:
-            assert not participants.knows("prolific", ids)
-            name = participants.enter("prolific", ids)
-            assert participants.knows("prolific", ids)
-            assert participants.enter("prolific", ids) == name
-            assert participants.enter("mturk", ids) != name
-            names.add(name)
-    assert len(names) == 2
-
-
-def test_link_for_the_platform_has_its_placeholders():
-    assert study_link(PROLIFIC, "https://x.example") == (
-        "https://x.example/crowd?PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}"
-        "&SESSION_ID={{%SESSION_ID%}}"
-    )
-    mturk = CrowdConfig(platform="mturk", completion_code="x")
-    assert study_link(mturk, "https://x.example") == (
-        "https://x.example/crowd?workerId={workerId}&hitId={hitId}&assignmentId={assignmentId}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "fragment"),
-    [
-        (["--crowd", "prolific"], "missing-key", "--completion_code"),
-        (["--completion_code", "x"], "key-conflict", "--crowd"),
-        (["--labels_per_person", "3"], "key-conflict", "--crowd"),
-        (["--crowd", "mturk", "--completion_code", "a b"], "bad-value", "a b"),
-        (
-            ["--crowd", "mturk", "--completion_code", "ab", "--labels_per_person", "0"],
-            "bad-value",
-            "labels_per_person",
-        ),
-    ],
-)
-def test_options_of_a_study_that_do_not_fit_are_rejected(tmp_path, options, code, fragment):
-    with raises(code, fragment):
-        cli.main(["serve", "--store", str(tmp_path / "labels.sqlite"), *options])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_participants_need_a_study(tmp_path, sqlite_store):
-    store = str(tmp_path / "labels.sqlite")
-    with raises("missing-file", "labels.participants.sqlite"):
-        cli.main(["participants", "--store", store, "--output", str(tmp_path / "x.csv")])
-    (tmp_path / "labels.participants.sqlite").write_text("no database, but a text of some length")
-    with raises("bad-store", "labels.participants.sqlite"):
-        cli.main(["participants", "--store", store, "--output", str(tmp_path / "x.csv")])
-
-
-def test_command_prints_the_link_for_the_platform(tmp_path, sqlite_store):
-    sqlite_store.add_candidates(candidates(1))
-    command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--port", "0"]
-    command += ["--store", str(tmp_path / "labels.sqlite")]
-    command += ["--crowd", "prolific", "--completion_code", "C1A2B3C4"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        lines = [server.stdout.readline() for _ in range(4)]
-        server.terminate()
-    assert "/crowd?PROLIFIC_PID={{%PROLIFIC_PID%}}" in lines[2]
-    assert "labels.participants.sqlite" in lines[3]
 
 
 @pytest.mark.slow

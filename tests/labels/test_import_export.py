@@ -1,39 +1,21 @@
 """Import and export lose nothing between a file, the store and the exported file."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from rlhf.cli import run_command
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_rankings
-from rlhf.labels.cli import main
 from rlhf.labels.export import export
 from rlhf.labels.form_config import FormConfig
 from rlhf.labels.form_versions import add_form
 from rlhf.labels.importing import import_file
-from rlhf.labels.people import person_of
 from rlhf.labels.records import Label
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
-
-TALK = [{"role": "user", "content": "Hallo?"}]
-SAMPLED = [
-    {"prompt": TALK, "responses": ["a", " ", "b"], "models": ["x", "y", "z"], "category": "q"},
-    {"prompt": "only one", "responses": ["a", ""], "models": ["x", "y"]},
-]
-
-
-def write(path: Path, rows: list) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+from tests.labels.sampled_rows import SAMPLED, TALK, read, write
 
 
 @pytest.fixture
@@ -129,14 +111,6 @@ def test_bad_rows_raise_with_their_place_or_are_dropped(tmp_path, store):
     bad_rows = BadRows(drop=True, reject_file=rejects)
     assert import_file(store, source, bad_rows=bad_rows).dropped == 2
     assert [json.loads(line)["line"] for line in rejects.read_text().splitlines()] == [1, 2]
-
-
-def test_command_writes_dropped_rows_next_to_the_store(tmp_path, capsys):
-    source = write(tmp_path / "bad.jsonl", [{"prompt": "p", "responses": "a"}, SAMPLED[0]])
-    words = ["import", str(source), "--store", str(tmp_path / "s.sqlite"), "--drop_bad_rows"]
-    main(words)
-    assert "1 bad row dropped into" in " ".join(capsys.readouterr().out.split())
-    assert (tmp_path / "bad.jsonl.rejected.jsonl").exists()
 
 
 def test_import_of_an_export_restores_the_store(tmp_path, store):
@@ -256,24 +230,6 @@ def test_agreement_counts_pairs_that_both_decide(tmp_path, store):
     assert x.gold_agreement == Share(1.0, 2)  # b and c have the same gold score
 
 
-def test_commands_run_from_candidates_to_rankings(tmp_path, capsys):
-    source = write(tmp_path / "c.jsonl", SAMPLED)
-    (tmp_path / "gold.py").write_text(
-        "def score(prompts, completions, **columns):\n    return [len(c) for c in prompts]\n"
-    )
-    (tmp_path / "annotators.yaml").write_text("annotators: [{name: a, noise: 1}]")
-    store, gold = str(tmp_path / "s.sqlite"), f"{tmp_path / 'gold.py'}:score"
-    label = ["label"]
-    assert run_command([*label, "import", source, "--store", store]) == 0
-    options = ["--annotators", str(tmp_path / "annotators.yaml"), "--gold", gold]
-    assert run_command([*label, "simulate", "--store", store, *options]) == 0
-    assert run_command([*label, "stats", "--store", store, "--gold", gold]) == 0
-    output = str(tmp_path / "r.jsonl")
-    assert run_command([*label, "export", "--store", store, "--output", output]) == 0
-    assert "1 ranking in" in capsys.readouterr().out
-    assert len(read(tmp_path / "r.jsonl")) == 1
-
-
 def test_margin_becomes_the_strength_of_the_label(tmp_path, store):
     row = {"prompt": "p", "chosen": "good", "rejected": "bad", "margin": 3}
     import_file(store, write(tmp_path / "m.jsonl", [row]))
@@ -293,42 +249,3 @@ def test_transcripts_without_a_common_prompt_raise(tmp_path, store):
     with raises("bad-row", "hh.jsonl:1"):
         import_file(store, write(tmp_path / "hh.jsonl", [row]))
     assert store.items() == []
-
-
-def test_guideline_is_imported_alone(tmp_path, capsys):
-    store = ["--store", str(tmp_path / "s.sqlite")]
-    (tmp_path / "g.md").write_text("Be fair.")
-    assert main(["import", *store, "--guideline", str(tmp_path / "g.md")]) == 0
-    assert "guideline version 1" in capsys.readouterr().out
-    with LabelStore(tmp_path / "s.sqlite") as opened:
-        assert opened.newest_guideline() == (1, "Be fair.")
-    with raises("missing-key", "--guideline"):
-        main(["import", *store])
-
-
-def test_consensus_prelabels_and_roles_from_the_command_line(tmp_path, capsys):
-    """The reward model prefers the longer response, as Bob does: only his label has weight."""
-    path, store = tmp_path / "s.sqlite", ["--store", str(tmp_path / "s.sqlite")]
-    (tmp_path / "length.py").write_text(
-        "def score(prompts, completions, **columns):\n    return [len(c) for c in completions]\n"
-    )
-    model = f"{tmp_path / 'length.py'}:score"
-    with LabelStore(path) as opened:
-        opened.add("p", ["a", "bb"], ranks=[1, 2], annotator="ann", models=["m1", "m2"])
-        opened.add("p", ["a", "bb"], ranks=[2, 1], annotator="bob", models=["m1", "m2"])
-    output = tmp_path / "out.jsonl"
-    export = ["export", *store, "--output", str(output), "--consensus"]
-    assert main([*export, "reward_weighted", "--reward_model", model]) == 0
-    assert json.loads(output.read_text())["ranks"] == [2, 1]
-    for wrong in (["majority", "--reward_model", model], ["majority", "--kind", "thumbs"]):
-        with raises("key-conflict"):
-            main([*export, *wrong])
-    assert main(["prelabel", *store, "--reward_model", model]) == 0
-    assert main(["invite", *store, "Dana", "--role", "adjudicator", "--tags", "de"]) == 0
-    assert main(["stats", *store]) == 0
-    printed = capsys.readouterr().out
-    for text in ("1 item ranked", "Dana: http://", "which model won", "m1"):
-        assert text in printed
-    with LabelStore(path) as opened, opened.read() as connection:
-        dana = person_of(connection, "Dana")
-        assert (dana.role, dana.tags) == ("adjudicator", ("de",))
