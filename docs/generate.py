@@ -120,7 +120,9 @@ def option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
         sentence = re.sub(r"\s*\(default: %\(default\)s\)", "", sentence)
         if choices and not sentence.count("`"):
             sentence += f" One of {choices}."
-        default = "**required**" if action.required else literal(action.default)
+        # argparse calls positional arguments required even if there may be none of them.
+        is_required = action.required and action.nargs != "*"
+        default = "**required**" if is_required else literal(action.default)
         yield f"| `{name}` | {default} | {sentence} |"
 
 

@@ -44,6 +44,7 @@ FOR_TOOLS: dict[
     ],
 ] = {"argilla": argilla_records, "label_studio": label_studio_tasks}
 EVENTS, WORK = "events", "work"
+AGREED_KINDS = (RANKINGS, PAIRS)  # these may have one ranking of each item
 KINDS = (*BY_LABEL, GOLD_ITEMS, EVENTS, WORK)
 
 
@@ -139,10 +140,10 @@ def rows_of(
     """
     if kind not in KINDS:
         raise DataError(f"export kind {kind!r} is not one of {', '.join(KINDS)}.", code="bad-value")
-    if options is not None and kind not in (RANKINGS, PAIRS):
+    if options is not None and kind not in AGREED_KINDS:
         raise ConfigError(
-            f"consensus={options.method} goes with --kind {RANKINGS} or {PAIRS}, not {kind}; leave "
-            "it out.",
+            f"consensus={options.method} goes with --kind {' or '.join(AGREED_KINDS)}, not {kind}; "
+            "leave it out.",
             code="key-conflict",
         )
     if kind == WORK:

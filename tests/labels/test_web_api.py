@@ -174,6 +174,11 @@ def test_admin_page_shows_statistics_and_exports_rows(site):
     card = admin.http.get("/admin/export/pairs?format=md").text
     assert "40 rows of 2 annotators" in card
     assert "## Left out\n\n- 8 " in card
+    agreed = admin.http.get("/admin/export/rankings?format=jsonl&consensus=majority")
+    assert {row["consensus"] for row in map(json.loads, agreed.text.splitlines())} == {"majority"}
+    assert "rankings-majority.jsonl" in agreed.headers["content-disposition"]
+    for path in ("rankings?consensus=x", "events?consensus=majority"):
+        assert admin.http.get(f"/admin/export/{path}").status_code == 404
     assert admin.http.get("/admin/export/passwords").status_code == 404
     assert admin.http.get("/admin/export/rankings?format=../x").status_code == 404
 

@@ -10,8 +10,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from rlhf.labels import access, people
+from rlhf.labels.consensus import MAJORITY, MEAN_RANK
+from rlhf.labels.consensus_rows import ConsensusOptions
 from rlhf.labels.dataset_card import dataset_card
-from rlhf.labels.export import KINDS, rows_of
+from rlhf.labels.export import AGREED_KINDS, KINDS, rows_of
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet, file_name
 from rlhf.labels.label_rows import ExportedRows
 from rlhf.labels.queries import is_free
@@ -34,6 +36,7 @@ from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.request_schemas import InviteRequest
 
 STATS_SECONDS = 10.0  # the statistics are not computed more often
+CONSENSUS = (MAJORITY, MEAN_RANK)  # the other methods take longer, while annotators wait
 STATS_SHARE = 0.05  # of the time they may take, since annotators wait meanwhile
 MEDIA_TYPES = {
     "jsonl": "application/x-ndjson",
@@ -96,6 +99,8 @@ def _add_overview(
             overlap=queue.config.overlap,
             names=access.names(store),
             kinds=list(KINDS),
+            agreed_kinds=AGREED_KINDS,
+            consensus=CONSENSUS,
             can_finish=config.finish is not None,
             roles=ROLES,
         )
@@ -121,11 +126,16 @@ def _add_overview(
         return {"finished": True}
 
     @app.get("/admin/export/{kind}")
-    def export(kind: str, format: str = "jsonl") -> Response:
+    def export(kind: str, format: str = "jsonl", consensus: str = "") -> Response:
         if kind not in KINDS or format not in MEDIA_TYPES:
             raise HTTPException(404, f"exports are {', '.join(KINDS)} as {', '.join(MEDIA_TYPES)}")
-        content = _file_content(store, kind, rows_of(store, kind), format)
-        name = file_name(kind, f".{format}")
+        if consensus and (consensus not in CONSENSUS or kind not in AGREED_KINDS):
+            raise HTTPException(
+                404, f"{', '.join(AGREED_KINDS)} have a consensus by {', '.join(CONSENSUS)}"
+            )
+        options = ConsensusOptions(method=consensus) if consensus else None
+        content = _file_content(store, kind, rows_of(store, kind, options), format)
+        name = file_name(f"{kind}-{consensus}" if consensus else kind, f".{format}")
         attachment = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=MEDIA_TYPES[format], headers=attachment)
 
