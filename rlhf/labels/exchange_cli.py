@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,6 +15,9 @@ from rlhf.labels.form_versions import add_form
 from rlhf.labels.scores import scores_by_item
 from rlhf.labels.store import LabelStore
 from rlhf.runtime.printing import counted
+
+if TYPE_CHECKING:
+    from rlhf.labels.importing import ImportResult
 
 # Modules that load torch are imported by the command that needs them.
 
@@ -45,13 +49,23 @@ def import_files(args: argparse.Namespace, console: Console) -> None:
                 as_candidates=args.as_candidates,
                 tag_columns=args.tag_columns,
             )
-            console.print(
-                f"{source}: {counted(result.rows, 'row')}, {counted(result.items, 'new item')}, "
-                f"{counted(result.labels, 'new label')}; left out: "
-                f"{counted(result.blank, 'empty response')} and {counted(result.left_out, 'row')} "
-                f"with fewer than two responses; {counted(result.dropped, 'bad row')} dropped"
-                + (f" into {rejects}" if result.dropped else "")
-            )
+            console.print(_summary(source, result, rejects))
+
+
+def _summary(source: str, result: "ImportResult", rejects: Path) -> str:
+    """What a file added to the store, and what was left out of it."""
+    left_out = []
+    if result.blank:
+        left_out.append(counted(result.blank, "empty response"))
+    if result.left_out:
+        left_out.append(f"{counted(result.left_out, 'row')} with fewer than two responses")
+    if result.dropped:
+        left_out.append(f"{counted(result.dropped, 'bad row')}, listed in {rejects}")
+    return (
+        f"{source}: {counted(result.rows, 'row')}, {counted(result.items, 'new item')}, "
+        f"{counted(result.labels, 'new label')}"
+        + (f"; left out: {', '.join(left_out)}" if left_out else "")
+    )
 
 
 def _folder_of(store: str) -> Path:

@@ -14,8 +14,12 @@ def test_command_writes_dropped_rows_next_to_the_store(tmp_path, capsys):
     source = write(tmp_path / "bad.jsonl", [{"prompt": "p", "responses": "a"}, SAMPLED[0]])
     words = ["import", str(source), "--store", str(tmp_path / "s.sqlite"), "--drop_bad_rows"]
     main(words)
-    assert "1 bad row dropped into" in " ".join(capsys.readouterr().out.split())
-    assert (tmp_path / "bad.jsonl.rejected.jsonl").exists()
+    rejects = tmp_path / "bad.jsonl.rejected.jsonl"
+    assert capsys.readouterr().out == (
+        f"{source}: 1 row, 1 new item, 0 new labels; left out: 1 empty response, 1 bad row, listed "
+        f"in {rejects}\n"
+    )
+    assert rejects.exists()
 
 
 def test_commands_run_from_candidates_to_rankings(tmp_path, capsys):
