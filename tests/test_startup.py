@@ -76,6 +76,8 @@ def test_help_imports_nothing_heavy(command):
         "chat . --chat_template_kwargs []",
         "sample --no_such_option",
         "sample --promts p --model m --output o",
+        "sample --prompts no.jsonl --model . --output o.jsonl",
+        "sample --prompts o/p --model . --output o.jsonl --chat_template_kwargs []",
         "serve --no_such_option",
         "serve ./no-such-model",
         "serve . --host 0.0.0.0",

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.files.read import is_local
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import STATUS_DONE, ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.paths import check_output_file
@@ -15,6 +17,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     _check(options)
     check_output_file(Path(options.output))
+    is_local(Path(options.prompts))  # raises for a path that does not exist
+    parse_template_kwargs(options.chat_template_kwargs)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.labels.sample_command import sample
 
