@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     _check(options)
     check_output_file(Path(options.output))
-    is_local(Path(options.prompts))  # raises for a path that does not exist
+    is_local(options.prompts)  # raises for a path that does not exist
     parse_template_kwargs(options.chat_template_kwargs)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.labels.sample_command import sample

@@ -1,7 +1,6 @@
 """Checks of paths before torch and transformers are imported."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rlhf.data.files.read import is_local
 from rlhf.data.rows.sources import listed, parse_source
@@ -39,4 +38,4 @@ def check_files(*keys: str | Sequence[str] | None) -> None:
     """
     for key in keys:
         for text in listed(key or []):
-            is_local(Path(parse_source(text).name))
+            is_local(parse_source(text).name)

@@ -68,7 +68,7 @@ def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
             _check_suffix(source)
             with open_hub_file(source) as file:
                 yield from _read_open(source, file)
-        elif is_local(Path(source)):
+        elif is_local(source):
             with Path(source).open("rb") as file:
                 yield from _read_open(source, file)
         else:
@@ -84,12 +84,15 @@ def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
         raise DataError(message, code="unreadable-file") from error
 
 
-def is_local(path: Path) -> bool:
+def is_local(source: str) -> bool:
     """Whether the source is a local file.
 
     Raises:
         DataError: it looks like a path but does not exist, or is of an unknown kind.
     """
+    if source.startswith(HUB_PATH):
+        return False
+    path = Path(source)
     if path.is_dir():
         raise DataError(
             f"{path} is a folder; name a file in it ({', '.join(SUFFIXES)}).",
