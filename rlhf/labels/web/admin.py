@@ -75,6 +75,7 @@ def add_admin(
     """Add the routes below /admin, for researchers and administrators."""
     cache = StatsCache(queue.store)
     _add_overview(app, queue, config, pages, cache)
+    _add_exports(app, queue.store)
     add_item_list(app, queue, config, pages, histories)
     add_item_page(app, queue, pages, histories, Pictures(config.pictures, config.base))
     add_event_page(app, queue.store, pages, histories)
@@ -125,6 +126,8 @@ def _add_overview(
         config.finish.set()
         return {"finished": True}
 
+
+def _add_exports(app: FastAPI, store: LabelStore) -> None:
     @app.get("/admin/export/{kind}")
     def export(kind: str, format: str = "jsonl", consensus: str = "") -> Response:
         if kind not in KINDS or format not in MEDIA_TYPES:
