@@ -28,8 +28,8 @@ def invite(args: argparse.Namespace, console: Console) -> None:
     for location in locations:
         with LabelStore(location, create=False) as store:
             for name, token in tokens.items():
-                access.invite(store, name, token)
                 with store.write() as connection:
+                    access.set_link(connection, name, token)
                     update_person(
                         connection,
                         normalized_name(name),

@@ -63,10 +63,15 @@ def test_labels_of_people_are_limited(run):
 
 
 def test_unknown_person_or_role_changes_nothing(run):
-    run("invite", "Ann")
+    token = run("invite", "Ann").split("#")[1].split()[0]
     with raises("unknown-name", "Bob"):
         run("people", "Ann", "Bob", "--role", "admin")
     assert everybody(run) == {"Ann": ("annotator", (), True)}
+    with raises("bad-value", "tag"):
+        run("invite", "Ann", "Bob", "--tags", " ")
+    assert everybody(run) == {"Ann": ("annotator", (), True)}
+    with LabelStore(run.location) as store:
+        assert log_in(store, token)[1].name == "Ann"  # the old link
     with raises("missing-key", "people"):
         run("people", "--role", "admin")
     with raises("bad-value", "boss"):

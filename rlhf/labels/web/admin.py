@@ -108,8 +108,8 @@ def _add_overview(
 
     @app.post("/admin/invite")
     def invite(body: InviteRequest) -> Mapping[str, str]:
-        token = access.invite(store, body.name)
         with store.write() as connection:
+            token = access.set_link(connection, body.name)
             people.update_person(
                 connection,
                 normalized_name(body.name),
