@@ -227,13 +227,18 @@ def test_adjudicator_ranks_by_key_and_asks(campaign, window):
     press(page, "Escape")  # the guideline, which the button opens again
     page.click("#open-guideline")
     page.locator("#guideline[open]").wait_for()
-    press(page, "Escape", "4", "9", "3", "ArrowRight", "1", "ArrowLeft", "ArrowLeft", "2", "Enter")
+    press(page, "Escape", "4", "9", "3", "ArrowRight", "1", "ArrowLeft", "ArrowLeft", "2")
+    page.wait_for_timeout(1000)  # Enter right after an item appears does nothing
+    press(page, "Enter")
     page.locator("#labels", has_text="annotator 2").wait_for()
+    press(page, "Enter")
     [blind] = [one for one in campaign.store.labels() if one.purpose == "adjudication"]
     assert [blind.ranks[i] for i in blind.order_shown] == [4, 3, 2, 1]
     page.fill("#comment", "Clear.")
+    page.wait_for_timeout(1000)
     press(page, "Control+Enter")
     page.locator("#left", has_text="3 contested").wait_for()
+    assert campaign.store.labels()[-1].extra["comment"] == "Clear."  # not by the early Enter
     page.click("#open-questions")
     page.fill("#question-text", "Are ties allowed?")
     page.click("#send-question")

@@ -8,6 +8,8 @@ import { keyOf } from "./keys.js";
 import { enableQuestions } from "./questions.js";
 import * as timer from "./timer.js";
 
+const PAUSE = 1000; // milliseconds in which Enter does not decide, so that a second press does not
+let shownAt = 0;
 let task = null;
 let current = 0; // the marked response, which a digit ranks
 
@@ -93,6 +95,7 @@ function show(next) {
   showAnswers(task.answers, task.blind);
   showLabels(task.labels, task.blind);
   mark(0, false);
+  shownAt = performance.now();
   scrollTo(0, 0);
   timer.restart();
   byId("announcement").textContent = byId("stage").textContent;
@@ -100,6 +103,7 @@ function show(next) {
 
 byId("ruling").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (byId("send").disabled) return; // the last ranking is on its way
   const ranks = task.answers.map((_, i) => Number(document.querySelector(`input[name=rank-${i}]:checked`)?.value ?? 0));
   if (ranks.includes(0)) {
     byId("problem").textContent = `Not ranked yet: ${ranks.flatMap((rank, i) => (rank ? [] : [letter(i)])).join(", ")}`;
@@ -110,16 +114,17 @@ byId("ruling").addEventListener("submit", async (event) => {
     const body = { item: task.item, ranks, comment: byId("comment").value, seconds: timer.seconds() };
     show(await deliver("/api/adjudicate", body, () => { byId("problem").textContent = "Not saved yet: the server does not respond. Retrying…"; }));
   } catch (error) {
-    byId("problem").textContent = error.message;
     if (error.status === 422 || error.status === 409) show(await call("/api/adjudicate"));
+    byId("problem").textContent = error.message;
   } finally {
     byId("send").disabled = false;
   }
 });
+
 function onKey(event) {
   const { target } = event;
-  const isEnter = event.key === "Enter";
-  if (task.item === null || document.querySelector("dialog[open]")) return;
+  const isEnter = event.key === "Enter" && !event.repeat && performance.now() - shownAt > PAUSE;
+  if (!task?.item || document.querySelector("dialog[open]")) return;
   if (target.matches("textarea")) {
     if (isEnter && (event.ctrlKey || event.metaKey)) byId("ruling").requestSubmit();
     return;
