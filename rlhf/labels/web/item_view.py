@@ -3,17 +3,14 @@
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.labels.qualification import Feedback, score
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Claim, Item
 from rlhf.labels.web.pictures import Pictures
+from rlhf.types import Message
 from rlhf.web.markdown import render
-
-if TYPE_CHECKING:
-    from rlhf.types import Message  # loads torch; the web app works without it
 
 # Shown to an annotator who gets no item, by the queue's obstacle.
 NOTICES = {
