@@ -91,7 +91,7 @@ def dataset_card(
         "## Fields",
         _fields(rows),
         "## Left out",
-        "\n".join(f"- {count} {reason}" for reason, count in left_out.items()) or "Nothing.",
+        "\n".join(f"- {reason}: {count}" for reason, count in left_out.items()) or "Nothing.",
         "## Agreement",
         _agreement(store, labels),
         "## Consent of the annotators",

@@ -114,7 +114,7 @@ def export_labels(args: argparse.Namespace, console: Console) -> None:
     kind = noun.get(args.kind, args.kind.removesuffix("s"))
     console.print(f"{counted(len(exported.rows), kind)} in {args.output}")
     for reason, count in exported.left_out.items():
-        console.print(f"left out: {count} {reason}")
+        console.print(f"left out: {reason}: {count}")
     if args.push_to_hub is not None:
         path = Path(args.output)
         card = card_path(path).read_text(encoding="utf-8")

@@ -1,10 +1,12 @@
 """Text of models and users -> sanitized, static HTML."""
 
+import re
 from collections.abc import Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock, list_block
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline, newline
 from markdown_it.token import Token
@@ -14,6 +16,8 @@ from rlhf.web.code_colors import colored_code
 from rlhf.web.formulas import add_formulas
 from rlhf.web.picture_links import ADDRESS_OF, AddressOf, add_pictures
 from rlhf.web.sanitizer import INDENT, sanitized
+
+MARK_ALONE = re.compile(r"(?:\d{1,9}[.)]|[-+*])\s*")  # of an item of a list
 
 
 def render(text: str, address_of: AddressOf | None = None) -> str:
@@ -40,10 +44,19 @@ def _parser() -> MarkdownIt:
     parser.disable("image")
     add_formulas(parser)
     add_pictures(parser)
+    parser.block.ruler.at("list", _list, {"alt": ["paragraph", "reference", "blockquote"]})
     parser.inline.ruler.at("newline", _keep_indentation)
     parser.add_render_rule(INDENT, _render_indentation)
     parser.core.ruler.push("directions", _set_directions)
     return parser
+
+
+def _list(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A list, unless it is one mark without text: "15." is the answer to a sum."""
+    line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
+    if MARK_ALONE.fullmatch(line) and (start + 1 >= end or state.isEmpty(start + 1)):
+        return False
+    return list_block(state, start, end, silent)
 
 
 def _keep_indentation(state: StateInline, silent: bool) -> bool:

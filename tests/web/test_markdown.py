@@ -19,6 +19,20 @@ def elements(html: str) -> list[tuple[str, dict[str, str | None]]]:
     return found
 
 
+@pytest.mark.parametrize("text", ["15.", "7)", "-", "The sum:\n\n15.\n\nDone."])
+def test_mark_of_a_list_without_an_item_is_text(text):
+    """A response such as "15." is a number, and not an empty item of a list."""
+    html = render(text)
+    assert "<li" not in html
+    assert all(line in html for line in text.split())
+
+
+def test_lists_with_items_stay_lists():
+    assert render("15. a").count("<li") == 1
+    assert render("1.\n2. b").count("<li") == 2
+    assert render("- a\n-\n- c").count("<li") == 3
+
+
 def test_markdown_keeps_structure_and_drops_active_content():
     assert render("**b** `c`") == '<p dir="auto"><strong>b</strong> <code>c</code></p>\n'
     assert "<script" not in render("<script>alert(1)</script>")

@@ -12,13 +12,20 @@ from rlhf.labels.web.pictures import Pictures
 from rlhf.types import Message
 from rlhf.web.markdown import render
 
-# Shown to an annotator who gets no item, by the queue's obstacle.
+# Heading and text for an annotator who gets no item, by the queue's obstacle.
 NOTICES = {
-    "": "",
-    "paused": "The researcher has paused the labelling. Your open item and its draft are kept.",
-    "cap": "You have given all the labels that were planned for you.",
-    "failed": "You did not reach the pass mark of the qualification round.",
-    "role": "Your role has changed; reload the page.",
+    "": ("", ""),
+    "paused": (
+        "Labelling is paused",
+        "The researcher has paused it. Your open item and its draft are kept.",
+    ),
+    "cap": ("All done. Thank you!", "You have given all the labels that were planned for you."),
+    "failed": (
+        "You did not qualify",
+        "You did not reach the pass mark of the qualification round, so there are no items for "
+        "you. If you think that this is a mistake, ask the researcher (Questions).",
+    ),
+    "role": ("No items for now", "Your role has changed; reload the page."),
 }
 
 
@@ -38,7 +45,10 @@ def page_state(
         "guideline": progress.guideline,
     }
     if claim is None:
-        return state | {"notice": NOTICES[queue.obstacle(annotator)]}
+        obstacle = queue.obstacle(annotator)
+        heading, notice = NOTICES[obstacle]
+        left = {"left": 0} if obstacle == "failed" else {}
+        return state | left | {"heading": heading, "notice": notice}
     prompt = claim.item.prompt
     turns: list[Message]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt

@@ -9,7 +9,7 @@ export function showFeedback(feedback) {
   const right = feedback.correct === feedback.pairs;
   const explanation = make("div", { className: "text" });
   explanation.innerHTML = feedback.explanation; // sanitized by the server
-  const percent = `${Math.round(100 * feedback.share)}% of the comparisons so far`;
+  const percent = `${Math.round(100 * feedback.share)}% of the comparisons so far are right`;
   const verdict = feedback.passed ? "You passed the qualification round. Your next item is a real one."
     : feedback.failed ? "You did not reach the pass mark, and there is no further round."
       : feedback.complete ? "You did not reach the pass mark. Read the guideline again; another round follows."

@@ -33,7 +33,7 @@ function showEmpty(state) {
   byId("empty-title").textContent = state.done ? "All done. Thank you!" : "No items to rank yet";
   byId("empty-text").textContent = "New items appear here automatically. You may close this page.";
   showCompletion().catch((error) => showStatus(error.message, true));
-  if (state.notice) [byId("empty-title").textContent, byId("empty-text").textContent] = ["No items for now", state.notice];
+  if (state.notice) [byId("empty-title").textContent, byId("empty-text").textContent] = [state.heading, state.notice];
 }
 
 function showNewItem(item) {
