@@ -30,7 +30,9 @@ from rlhf.labels.review.event_rows import event_rows
 from rlhf.labels.review.history import Histories
 from rlhf.labels.review.progress import work_rows
 from rlhf.labels.row_versions import digests_of, with_digests
+from rlhf.labels.schema import SUBMIT
 from rlhf.manifest import write_atomically
+from rlhf.runtime.printing import counted
 
 if TYPE_CHECKING:
     from rlhf.labels.store import LabelStore
@@ -80,11 +82,7 @@ def export(
         return _export_for_tool(store, path, kind)
     exported = rows_of(store, kind, options)
     if not exported.rows:
-        raise DataError(
-            f"no label to export to {path} as {kind}; collect labels with `rlhf label serve`, or "
-            "run `rlhf label simulate`.",
-            code="no-rows",
-        )
+        raise DataError(_why_empty(store, path, kind, exported), code="no-rows")
     if path.suffix == ".jsonl":
         write_atomically(path, as_jsonl(exported.rows))
     elif path.suffix == ".csv":
@@ -107,6 +105,22 @@ def export(
     )
     write_atomically(card_path(path), text)
     return exported
+
+
+def _why_empty(store: "LabelStore", path: Path, kind: str, exported: ExportedRows) -> str:
+    """Why there is no row of a kind to export, and what to do."""
+    num_labels = store.count_events().get(SUBMIT, 0)
+    if not num_labels:
+        return (
+            f"no label to export to {path} as {kind}; collect labels with `rlhf label serve`, or "
+            "run `rlhf label simulate`."
+        )
+    left_out = [f"{reason}: {count}" for reason, count in exported.left_out.items() if count]
+    reasons = f" (left out: {'; '.join(left_out)})" if left_out else ""
+    return (
+        f"{path}: there are {counted(num_labels, 'label')} and no row of the kind {kind}{reasons}; "
+        "choose another --kind."
+    )
 
 
 def card_path(path: Path) -> Path:

@@ -211,8 +211,15 @@ def test_exported_rankings_load_for_reward_training(tmp_path, store):
 
 
 def test_export_of_an_empty_store_raises(tmp_path, store):
-    with raises("no-rows", "r.jsonl", "rankings"):
+    with raises("no-rows", "r.jsonl", "rankings", "rlhf label serve"):
         export(store, tmp_path / "r.jsonl", "rankings")
+
+
+def test_export_of_a_kind_without_rows_names_what_was_left_out(tmp_path, store):
+    import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    store.submit(Label(item_id=1, annotator="ann", ranks=(1, 1), order_shown=(0, 1)))
+    with raises("no-rows", "p.jsonl", "1 label ", "pairs", "tied pairs: 1"):
+        export(store, tmp_path / "p.jsonl", "pairs")
 
 
 def test_agreement_counts_pairs_that_both_decide(tmp_path, store):
