@@ -8,7 +8,7 @@ import pytest
 
 from rlhf.chat.arena.answers import merged
 from rlhf.chat.arena.battles import Battle, Battles, TooEarly
-from rlhf.chat.arena.leaderboard import board_of
+from rlhf.chat.arena.leaderboard import board_of, has_enough
 from rlhf.chat.arena.rules import (
     RULES,
     Reader,
@@ -254,6 +254,17 @@ def test_a_model_that_wins_thirty_times_has_the_first_rank_alone(tmp_path):
             votes.cast(finished(f"p{n}", sides), "1" if n % 2 else "2")
         board = board_of(votes)
     assert [board.rank(one) for one in board.results.models] == [1, 2]
+
+
+def test_five_votes_for_one_model_do_not_rank_it(tmp_path):
+    """By chance five votes are all for one of two equal models in 2 / 32 = 6% of cases."""
+    with LabelStore(tmp_path / "s.sqlite") as store:
+        votes = ArenaVotes(store, STORED)
+        for n in range(5):
+            votes.cast(finished(f"p{n}"), "1")
+        board = board_of(votes)
+    assert not any(has_enough(one) for one in board.results.models)
+    assert [board.rank(one) for one in board.results.models] == [1, 1]
 
 
 def test_models_that_write_the_same_texts_keep_their_votes_apart(tmp_path):

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from rlhf.chat.arena.answers import answer_events, submit
 from rlhf.chat.arena.battles import Battles, TooEarly
 from rlhf.chat.arena.config import MAX_QUESTION, TEMPERATURE, WINDOW, ArenaConfig
-from rlhf.chat.arena.leaderboard import Leaderboard
+from rlhf.chat.arena.leaderboard import MIN_QUESTIONS, Leaderboard, has_enough
 from rlhf.chat.arena.rules import CHARACTERS_PER_SECOND, LONGEST, RULES
 from rlhf.chat.arena.votes import ArenaVotes
 from rlhf.chat.web.app import STATIC
@@ -100,7 +100,13 @@ def _add_pages(app: FastAPI, votes: ArenaVotes, config: ArenaConfig) -> None:
     @app.get("/leaderboard", response_class=HTMLResponse)
     def board() -> str:
         template = pages.get_template("leaderboard.html")
-        return template.render(facts, board=leaderboard.get(), shown=shown)
+        return template.render(
+            facts,
+            board=leaderboard.get(),
+            shown=shown,
+            has_enough=has_enough,
+            min_questions=MIN_QUESTIONS,
+        )
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, str]:

@@ -17,7 +17,7 @@ let server = { models: [] };
 
 function drawModelInfo() {
   const selected = server.models.filter(({ id }) => [$("first").value, $("second").value].includes(id));
-  const isHidden = state.turns.length || ($("blind").checked && $("second").value);
+  const isHidden = $("blind").checked && $("second").value;
   const lines = selected.flatMap((model) => [
     ...model.facts.map((text) => el("p", { textContent: text })),
     ...model.warnings.map((text) => el("p", { className: "warning", textContent: `warning: ${text}` })),

@@ -27,26 +27,27 @@ function goOn() {
   if (n >= 0) continueResponse(turn, n);
 }
 
-// Key -> [what it does, action]. The letter is that of the key on a US keyboard where the layout has no Latin letters.
-const ACTIONS = {
-  "/": ["write a message", () => $("text").focus()],
-  n: ["new chat", click("new")],
-  s: ["show or hide the conversations; search them", click("menu")],
-  e: ["edit the last prompt", () => { const turn = lastPrompt(); if (turn) startEdit(turn); }],
-  r: ["generate another response to the last prompt", () => { const turn = lastResponses(); if (turn) regenerate(turn); }],
-  g: ["continue a response that was cut off", goOn],
-  "[": ["previous version", () => stepBranch(-1)],
-  "]": ["next version", () => stepBranch(1)],
-  c: ["copy the last response", () => { const turn = lastResponses(); if (turn) copy(turn.responses[turn.chosen].text).catch(showError); }],
-  v: ["plain or formatted text", toggleRaw],
-  1: ["the first response is better", () => votes("1")],
-  2: ["the second response is better", () => votes("2")],
-  "=": ["both are equally good", () => votes("tie")],
-  b: ["both are bad", () => votes("bad")],
-  d: ["mark the differences between two responses", () => { const turn = lastResponses(); if (isCompared(turn)) toggleDifferences(turn); }],
-  x: ["export this branch", click("export")],
-  "?": ["this list", () => $("shortcuts").showModal()],
-};
+// Key, what it does, action. The letter is that of the key on a US keyboard where the layout has no Latin letters.
+const ACTIONS = [
+  ["/", "write a message", () => $("text").focus()],
+  ["n", "new chat", click("new")],
+  ["s", "show or hide the conversations; search them", click("menu")],
+  ["e", "edit the last prompt", () => { const turn = lastPrompt(); if (turn) startEdit(turn); }],
+  ["r", "generate another response to the last prompt", () => { const turn = lastResponses(); if (turn) regenerate(turn); }],
+  ["g", "continue a response that was cut off", goOn],
+  ["[", "previous version", () => stepBranch(-1)],
+  ["]", "next version", () => stepBranch(1)],
+  ["c", "copy the last response", () => { const turn = lastResponses(); if (turn) copy(turn.responses[turn.chosen].text).catch(showError); }],
+  ["v", "plain or formatted text", toggleRaw],
+  ["1", "the first response is better", () => votes("1")],
+  ["2", "the second response is better", () => votes("2")],
+  ["=", "both are equally good", () => votes("tie")],
+  ["b", "both are bad", () => votes("bad")],
+  ["d", "mark the differences between two responses", () => { const turn = lastResponses(); if (isCompared(turn)) toggleDifferences(turn); }],
+  ["x", "export this branch", click("export")],
+  ["?", "this list", () => $("shortcuts").showModal()],
+];
+const ACTION_OF = new Map(ACTIONS.map(([key, , action]) => [key, action]));
 const WHILE_GENERATING = ["/", "s", "?"];
 
 const isTyping = (node) => node.matches("textarea, select, input:not([type=checkbox], [type=range])");
@@ -57,7 +58,7 @@ const PLACES = { BracketLeft: "[", BracketRight: "]", Slash: "/" };
 // there, or digits only with Shift.
 function nameOf({ key, code }) {
   const name = key.toLowerCase();
-  if (name in ACTIONS) return name;
+  if (ACTION_OF.has(name)) return name;
   const [, letter, digit] = /^(?:Key([A-Z])|Digit([0-9]))$/.exec(code) ?? [];
   if (digit) return digit;
   if (/^[a-z]$/.test(name)) return name;
@@ -74,15 +75,14 @@ function onKey(event) {
   }
   if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
   const name = nameOf(event);
-  const action = ACTIONS[name]?.[1];
+  const action = ACTION_OF.get(name);
   if (!action || (isGenerating() && !WHILE_GENERATING.includes(name))) return;
   event.preventDefault();
   action();
 }
 
 export function enableShortcuts() {
-  const rows = [...WRITING, ...Object.entries(ACTIONS).map(([key, [description]]) => [key, description])];
-  $("shortcut-list").replaceChildren(...rows.flatMap(([key, description]) => [
+  $("shortcut-list").replaceChildren(...[...WRITING, ...ACTIONS].flatMap(([key, description]) => [
     el("dt", {}, el("kbd", { textContent: key })), el("dd", { textContent: description }),
   ]));
   $("open-shortcuts").onclick = () => $("shortcuts").showModal();

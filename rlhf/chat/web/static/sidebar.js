@@ -51,6 +51,7 @@ async function leave() {
 export async function newConversation() {
   await leave();
   startNew();
+  $("search").value = ""; // so that the list has the new one
   draw();
   list().catch(() => undefined);
   if (narrow.matches) setOpen(false);
@@ -96,7 +97,11 @@ function confirmDelete(element, { id }) {
   if (element.dataset.asked === undefined) {
     element.dataset.asked = "";
     element.textContent = "really delete?";
-    setTimeout(() => { delete element.dataset.asked; element.textContent = "delete"; }, CONFIRM);
+    setTimeout(() => {
+      delete element.dataset.asked;
+      element.textContent = "delete";
+      list().catch(() => undefined); // which waited for the answer
+    }, CONFIRM);
     return;
   }
   delete element.dataset.asked;

@@ -206,6 +206,7 @@ function markAgain() {
 
 export function draw() {
   const shown = path();
+  $("model-info").hidden = shown.length > 0;
   $("conversation").replaceChildren(...shown.map((turn, index) => (turn.role === "user"
     ? drawPrompt(turn)
     : drawResponses(turn, shown.slice(0, index).findLast(({ role }) => role === "assistant"), index === shown.length - 1))));
