@@ -1,6 +1,6 @@
 """Load test: many annotators over HTTP while the server is killed; compares labels and replies.
 
-    python tests/labels/hammer.py FOLDER [--store URL] [--annotators 50] [--kills 20] [--items 400]
+    python -m tests.labels.hammer FOLDER [--store URL] [--annotators 50] [--kills 20] [--items 400]
 
 `rlhf label serve` runs in a separate process. Annotators are threads that save drafts, rank, skip
 and undo, and retry each request with the same key until the server replies. Prints the counts,

@@ -1,6 +1,6 @@
 """Latency of the next item: 10,000 items of 8 responses, 50 annotators at work.
 
-    python tests/labels/latency.py FOLDER [--items 10000] [--responses 8] [--annotators 50]
+    python -m tests.labels.latency FOLDER [--items 10000] [--responses 8] [--annotators 50]
         [--seconds 120] [--think 20] [--drafts 4] [--active_floor 0.2]
 
 Each annotator holds an item for about `think` seconds, saves `drafts` drafts of it and submits it;

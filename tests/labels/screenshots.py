@@ -1,6 +1,6 @@
 """The screenshots in docs/images/, with made-up items and labels.
 
-python tests/labels/screenshots.py docs/images
+python -m tests.labels.screenshots docs/images
 """
 
 import random
