@@ -26,7 +26,11 @@ def ranks_shown(site) -> list[list[int]]:
 def test_keyboard_ranks_ties_skips_and_undoes(tmp_path, open_page):
     with serving(tmp_path, candidates(4)) as site:
         page = open_page(site, "ann")
-        press(page, "2", "1", "1", "4", "Enter")
+        press(page, "Enter")
+        page.locator("#status.problem", has_text="Not ranked yet: A, B, C, D").wait_for()
+        press(page, "2")
+        assert page.locator("#status.problem").count() == 0
+        press(page, "1", "1", "4", "Enter")
         done(page, 1)
         assert ranks_shown(site) == [[3, 1, 1, 4]]
 

@@ -132,6 +132,7 @@ export function select(index, scroll = true) {
 }
 
 export function formChanged() {
+  if (byId("status").classList.contains("problem")) showStatus(""); // it may be solved now
   refresh();
   draft.keep(page.item.claim, page.form, timer.seconds());
 }

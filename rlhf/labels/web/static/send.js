@@ -42,7 +42,7 @@ function showOutcome(state) {
   if (state.second_look) showSecondLook(state.second_look, undo);
   if (state.kind === "late") showStatus(LATE, true);
   if (state.kind === "nothing") showStatus("There is nothing to undo.");
-  if (state.kind === "undo") showStatus("Undone. Change the ranking and submit it again.");
+  if (state.kind === "undo") showStatus("Undone. Change what you entered, and submit it again.");
 }
 
 // What is missing in the form is named and gets the focus; the order shown is confirmed once.
