@@ -263,6 +263,7 @@ def test_feedback_of_the_qualification_round(tmp_path, open_page):
         site.store.add_gold(gold, [(1, 2), (1, 1)])
         page = open_page(site, "ann")
         for _ in range(2):
+            assert page.locator("#qualification").is_visible()
             press(page, "1", "Enter")
             page.locator("#feedback[open]", has_text="Expected:").wait_for()
             press(page, "Escape")

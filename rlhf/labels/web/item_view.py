@@ -7,7 +7,7 @@ from functools import lru_cache
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.labels.qualification import Feedback, score
 from rlhf.labels.queue import Queue
-from rlhf.labels.records import Claim, Item
+from rlhf.labels.records import QUALIFY, Claim, Item
 from rlhf.labels.web.pictures import Pictures
 from rlhf.types import Message
 from rlhf.web.markdown import render
@@ -55,6 +55,7 @@ def page_state(
     texts = [claim.item.responses[index] for index in claim.order_shown]
     return state | {
         "claim": claim.id,
+        "is_qualification": claim.purpose == QUALIFY,
         "prompt": [_turn_view(turn["role"], turn["content"], pictures) for turn in turns],
         "answers": [_response_view(text) for text in texts],
         "same": same_texts(texts),

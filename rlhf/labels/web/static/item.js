@@ -43,6 +43,7 @@ function showNewItem(item) {
   page.form = criteria.withKnownFields(formOf(unsaved ?? item.draft, count), settings);
   page.current = Math.max(0, nextUnranked(page.form, count - 1));
   page.confirmed = false;
+  byId("qualification").hidden = !item.is_qualification;
   byId("conversation").replaceChildren();
   render();
   renderControls(byId("controls"), count);
