@@ -61,7 +61,7 @@ def test_card_of_pairs_counts_what_is_left_out(location, tmp_path):
     card = export(location, tmp_path / "p.csv", "--kind", "pairs")
     assert "18 rows of 2 annotators" in card
     assert "| `chosen` | the better response |" in card
-    assert "- 0 tied pairs" in card
+    assert "- tied pairs: 0" in card
     assert "Not stated." in card
 
 

@@ -115,7 +115,7 @@ def test_public_host_requires_the_public_option():
 def test_missing_extra_is_named(tmp_path, monkeypatch):
     """As after `pip install rlhf`: the page's modules are imported without fastapi."""
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    for module in ("rlhf.labels.web.serve", "rlhf.labels.web.app"):
+    for module in ("rlhf.labels.serve_cli", "rlhf.labels.web.serve", "rlhf.labels.web.app"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     with raises("missing-package", "fastapi", "rlhf[labels]"):
         cli.main(["serve", "--store", str(tmp_path / "labels.sqlite")])
