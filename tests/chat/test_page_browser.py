@@ -193,7 +193,10 @@ BREAKING_STREAM = """() => {
             start(stream) {
                 stream.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(chunk)}\\n`));
             },
-            pull(stream) { stream.error(new TypeError("network error")); },
+            pull(stream) {
+                // At once, the error would arrive before the text.
+                setTimeout(() => stream.error(new TypeError("network error")), 300);
+            },
         })));
 }"""
 
