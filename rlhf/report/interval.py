@@ -15,7 +15,11 @@ def interval_text(figure: Row) -> str:
     return f"{value} [{low}, {high}]{detects}"
 
 
-def bar_of(label: str, figure: Row) -> Bar:
-    """The figure as a bar of a forest plot."""
+def bar_of(label: str, figure: Row, *, detects: bool = False) -> Bar:
+    """The figure as a bar of a forest plot.
+
+    detects: whether the label says what the figure detects; a long one has no room for it.
+    """
     value, low, high = (figure[key] for key in ("value", "low", "high"))
-    return Bar(label=label, value=value, low=low, high=high, mde=figure.get("mde"))
+    mde = figure.get("mde") if detects else None
+    return Bar(label=label, value=value, low=low, high=high, mde=mde)

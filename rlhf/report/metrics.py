@@ -111,7 +111,7 @@ def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
     plots = []
     for judge in dict.fromkeys(judge_name(r) for r in rankings):
         ranked = sorted((r for r in rankings if judge_name(r) == judge), key=lambda r: -r["value"])
-        bars = [bar_of(str(r["model"]), r) for r in ranked]
+        bars = [bar_of(str(r["model"]), r, detects=True) for r in ranked]
         edge = max(abs(end) for bar in bars for end in (bar.low, bar.high)) or 1.0
         plots.append((judge, forest_plot(bars, middle=0.0, ends=(-edge, edge))))
     return plots

@@ -108,7 +108,7 @@ def _strengths(strengths: Sequence[Row]) -> list[tuple[str, Markup]]:
     plots = []
     for judge in dict.fromkeys(str(each["judge"]) for each in strengths):
         bars = [
-            bar_of(str(each["model"]), each["strength"])
+            bar_of(str(each["model"]), each["strength"], detects=True)
             for each in strengths
             if each["judge"] == judge
         ]
