@@ -9,7 +9,7 @@ import pytest
 from rlhf.cli import COMMANDS
 
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "scipy", "pandas"}
-HEAVY |= {"matplotlib", "sklearn", "fastapi", "lm_eval", "numba"}
+HEAVY |= {"matplotlib", "sklearn", "fastapi", "lm_eval", "numba", "sqlalchemy"}
 # The rest of the command line follows; the modules are printed however the command ends.
 CALL = """
 import atexit, sys
@@ -89,7 +89,8 @@ def test_help_imports_nothing_heavy(command):
     ],
 )
 def test_mistakes_are_reported_before_heavy_imports(tmp_path, words):
-    assert imported(CALL, *words.split(), folder=tmp_path) == set()
+    # A command of the label store opens it, which needs its database.
+    assert imported(CALL, *words.split(), folder=tmp_path) <= {"sqlalchemy"}
 
 
 def test_launcher_imports_nothing_heavy(tmp_path):
