@@ -75,7 +75,9 @@ def test_version_2_and_3_get_columns_indexes_and_tables_of_version_6(tmp_path):
         with LabelStore(path) as store:
             assert Queue(store, QueueConfig()).next("ann").item.prompt == "p"
             with store.read() as connection:
-                assert person_of(connection, "ann") == Person(name="ann", has_access=True)
+                assert person_of(connection, "ann") == Person(
+                    name="ann", has_access=True, tags_matter=False
+                )
         assert names(path) == new
 
 
