@@ -94,17 +94,18 @@ def _loss_and_perplexity(
 ) -> list[Result]:
     tokens = [float(loss.tokens) for loss in losses]
     estimate = ratio([loss.nats for loss in losses], tokens, **options)
-    loss = result_of(estimate, "text_loss", name, precision=precision)
     # exp() is monotone, so it maps the ends of the interval too.
     perplexity = replace(
-        loss,
-        metric="text_perplexity",
-        value=math.exp(loss.value),
-        low=math.exp(loss.low),
-        high=math.exp(loss.high),
+        estimate,
+        value=math.exp(estimate.value),
+        low=math.exp(estimate.low),
+        high=math.exp(estimate.high),
         se=None,
     )
-    return [loss, perplexity]
+    return [
+        result_of(estimate, "text_loss", name, precision=precision),
+        result_of(perplexity, "text_perplexity", name, precision=precision),
+    ]
 
 
 def _increase(

@@ -201,6 +201,9 @@ def test_int8_loss_is_close_and_perplexity_is_its_exponential(tiny):
     loss = {p: find(results, "text_loss", "m", precision=p) for p in ("fp32", "int8")}
     perplexity = find(results, "text_perplexity", "m", precision="fp32")
     assert perplexity.value == pytest.approx(math.exp(loss["fp32"].value))
+    # Student's t with four degrees of freedom: 2.7764 and 0.9410 of the interval's standard error.
+    half = (perplexity.high - perplexity.low) / 2
+    assert perplexity.mde == pytest.approx(half * (2.7764 + 0.9410) / 2.7764, rel=1e-4)
     assert 0 < abs(loss["int8"].value - loss["fp32"].value) < 0.05
     assert loss["fp32"].n == 5
     more = find(results, "text_loss_increase", "m", precision="int8")
