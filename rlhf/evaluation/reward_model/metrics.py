@@ -190,7 +190,7 @@ def length_correlation(scored: Sequence[ScoredRanking]) -> Estimate | None:
     defined = left_out[(left_out[:, 1:] > 0).all(1)]
     z = jackknife(_fisher_z(total), [_fisher_z(row) for row in defined])
     value, low, high = (math.tanh(one) for one in (z.value, z.low, z.high))
-    return Estimate(value=value, low=low, high=high, n=z.n)
+    return replace(z, value=value, low=low, high=high, se=None)
 
 
 def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:

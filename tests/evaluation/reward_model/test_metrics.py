@@ -170,6 +170,9 @@ def test_interval_of_a_length_correlation_stays_below_1():
     estimate = length_correlation(rows)
     assert estimate.value == pytest.approx(0.8660, abs=1e-4)
     assert -1 <= estimate.low < estimate.value < estimate.high <= 1
+    # Student's t with three degrees of freedom: 3.1824 and 0.9785 of the interval's standard error.
+    half = (estimate.high - estimate.low) / 2
+    assert estimate.mde == pytest.approx(half * (3.1824 + 0.9785) / 3.1824, rel=1e-4)
 
 
 def test_heads_agree_if_all_order_a_pair_alike():
