@@ -122,10 +122,14 @@ def _given(arguments: object) -> dict[str, Any]:
 
 def _package(place: str) -> Any:
     try:
-        return importlib.import_module("lm_eval.tasks.ifeval.utils")
+        package = importlib.import_module("lm_eval.tasks.ifeval.utils")
+        langdetect: Any = importlib.import_module("langdetect")
     except ImportError as error:
         raise ConfigError(
             f"{place}: IFEval's checks need lm-evaluation-harness with its packages for them "
             f"({error}); run `pip install 'rlhf[ifeval]'`.",
             code="missing-package",
         ) from error
+    # Without a seed the language of a short text differs from call to call.
+    langdetect.DetectorFactory.seed = 0
+    return package
