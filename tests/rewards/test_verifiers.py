@@ -216,6 +216,7 @@ def test_language_of_a_text_is_the_same_each_time(ifeval):
         ({"kwargs": [{}]}, ["2 instructions", "1 in kwargs"]),
         ({"instruction_id_list": [], "kwargs": []}, ["0 instructions"]),
         ({"kwargs": [{}, {"num_highlights": None}]}, ["num_highlights", "random"]),
+        ({"kwargs": [{"num_words": 2}, {"num_highlights": 2}]}, ["no_comma", "num_words"]),
         ({"instruction_id_list": ["no_comma", "x"]}, ["'no_comma'"]),
     ],
 )

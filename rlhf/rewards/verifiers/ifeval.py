@@ -85,7 +85,7 @@ def _check_sentence_data(place: str) -> None:
 
 
 def _check_row(source: VerifierSource, row: Columns) -> None:
-    """Check that each instruction is known and has its arguments: IFEval draws missing ones.
+    """Check that each instruction is known and takes its arguments: IFEval draws missing ones.
 
     Raises:
         ConfigError: the row's instructions.
@@ -101,12 +101,19 @@ def _check_row(source: VerifierSource, row: Columns) -> None:
     for name, given in zip(names, map(_given, arguments), strict=True):
         if name not in INSTRUCTION_DICT:
             raise source.error(f"IFEval has no instruction {name!r}")
-        needed = INSTRUCTION_DICT[name](name).get_instruction_args_keys()
-        if missing := [key for key in needed if not given.get(key)]:
+        instruction = INSTRUCTION_DICT[name](name)
+        needed = instruction.get_instruction_args_keys()
+        if missing := [key for key in needed if key not in given]:
             raise source.error(
                 f"the instruction {name} has no {missing[0]} in {ARGUMENTS}, which would be drawn "
                 "at random; add it"
             )
+        try:
+            instruction.build_description(**given)
+        except (LookupError, TypeError, ValueError) as error:
+            raise source.error(
+                f"the instruction {name} does not take {given} ({type(error).__name__}: {error})"
+            ) from error
 
 
 def _list(value: object) -> list[Any]:
@@ -114,10 +121,13 @@ def _list(value: object) -> list[Any]:
 
 
 def _given(arguments: object) -> dict[str, Any]:
-    """The arguments that are set: Parquet has those of all instructions in each row, as null."""
+    """The arguments that are set: Parquet has those of all instructions in each row, as null.
+
+    0 and empty ones are not set either, as in lm-evaluation-harness.
+    """
     if not isinstance(arguments, Mapping):
         return {}
-    return {str(name): value for name, value in arguments.items() if value is not None}
+    return {str(name): value for name, value in arguments.items() if value}
 
 
 def _package(place: str) -> Any:
