@@ -119,7 +119,10 @@ class AlignConfig:
     )
     num_processes: int | None = field(
         default=None,
-        metadata={"help": "Processes of each stage. Default: as many as `rlhf align` runs on."},
+        metadata={
+            "help": "Processes of each stage, at most one for each GPU if there are any. Default: "
+            "as many as `rlhf align` runs on."
+        },
     )
 
     def __post_init__(self) -> None:

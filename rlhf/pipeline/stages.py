@@ -161,8 +161,18 @@ def policies(root: Path, number: int) -> dict[str, Path]:
 
 
 def processes(config: AlignConfig) -> int:
-    """Processes of each stage: as many as the pipeline was launched with."""
-    return config.num_processes or int(os.environ.get("WORLD_SIZE", "1"))
+    """Processes of each stage: `num_processes`, or as many as the pipeline was launched with.
+
+    On a machine with GPUs `num_processes` counts at most one for each, so that a recipe for the
+    cores of a CPU also runs on one GPU.
+    """
+    if not config.num_processes:
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    if config.num_processes == 1:
+        return 1
+    import torch  # takes a second
+
+    return min(config.num_processes, torch.cuda.device_count() or config.num_processes)
 
 
 def _ranked(config: AlignConfig, folder: Path, number: int) -> str:

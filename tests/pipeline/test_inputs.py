@@ -5,25 +5,26 @@ import pytest
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.label_stage import label_stage
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_stage
-from rlhf.pipeline.stages import ppo_stage, reward_model_stage, sft_stage
+from rlhf.pipeline.stages import ppo_stage, processes, reward_model_stage, sft_stage
 from rlhf.runtime.run_folder import RunConfig
+
+DEFAULTS = {
+    "model_name_or_path": "model",
+    "demonstrations": "d.jsonl",
+    "ppo_prompts": "p.jsonl",
+    "heldout_prompts": "h.jsonl",
+    "ranking_prompts": "r.jsonl",
+    "annotators": "a.yaml",
+    "gold": "g.py:f",
+}
 
 
 @pytest.fixture
 def inputs(tmp_path):
     """The inputs of a stage for keys of the pipeline; missing files are represented by name."""
-    defaults = {
-        "model_name_or_path": "model",
-        "demonstrations": "d.jsonl",
-        "ppo_prompts": "p.jsonl",
-        "heldout_prompts": "h.jsonl",
-        "ranking_prompts": "r.jsonl",
-        "annotators": "a.yaml",
-        "gold": "g.py:f",
-    }
 
     def of(stage, **keys):
-        config = AlignConfig(**defaults, **keys)
+        config = AlignConfig(**DEFAULTS, **keys)
         created = stage(RunConfig(output_dir=str(tmp_path / "run")), config)
         return (recipe_stage(created) if isinstance(created, RecipeStage) else created).inputs
 
@@ -42,8 +43,16 @@ def test_edited_chat_template_changes_the_inputs(inputs, tmp_path, stage):
 
 
 @pytest.mark.parametrize("stage", [sft_stage, reward_model_stage])
-def test_inputs_have_the_number_of_processes_if_batches_are_per_process(inputs, stage):
+def test_inputs_have_the_number_of_processes_if_batches_are_per_process(inputs, monkeypatch, stage):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert inputs(stage, num_processes=2) != inputs(stage, num_processes=4)
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, 2), (1, 1), (8, 2)])
+def test_processes_do_not_share_a_gpu(monkeypatch, gpus, expected):
+    """The demo has two, for two cores; NCCL rejects two on one GPU."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert processes(AlignConfig(**DEFAULTS, num_processes=2)) == expected
 
 
 def test_inputs_of_ppo_have_no_number_of_processes(inputs):
