@@ -60,7 +60,7 @@ class AlignConfig:
         default=128, metadata={"help": "Longest of these responses, in tokens."}
     )
     sample_batch_size: int = field(
-        default=128, metadata={"help": "Of these responses: number sampled at a time."}
+        default=128, metadata={"help": "Number of these responses that are sampled at a time."}
     )
     label_overlap: int = field(default=1, metadata={"help": "Number of annotators per prompt."})
     label_names: list[str] = field(
