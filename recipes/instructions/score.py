@@ -71,7 +71,8 @@ def gain(after: Met, before: Met) -> Estimate:
 
 def read(path: Path) -> list[Row]:
     """The rows of a file of `rlhf sample`, in order of their prompts."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Bytes: a response may contain U+2028, which ends a line of a str and not in JSON.
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
     return sorted(rows, key=lambda row: json.dumps(row["prompt"]))
 
 

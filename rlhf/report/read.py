@@ -77,7 +77,8 @@ def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
     most: maximum number of lines, spread evenly over the file.
     """
     rows: list[Row] = []
-    lines = _text(path).splitlines()
+    # Not splitlines(): a text may contain U+2028, which ends a line there and not in JSON.
+    lines = _text(path).rstrip("\n").split("\n")
     for line in lines[:: 1 if most is None else max(1, -(-len(lines) // most))]:
         try:
             row = json.loads(line)

@@ -116,6 +116,13 @@ def test_report_of_an_interrupted_run(run):
     assert (run / REPORT) == write_report(run)
 
 
+def test_line_separator_in_a_text_does_not_end_its_line(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"text": "a\u2028b"}\n{"text": "c"}\n')
+    texts = [row["text"] for row in read_lines(tmp_path / "answers.jsonl")]
+    assert texts == ["a\u2028b", "c"]
+    assert read_lines(tmp_path / "missing.jsonl") == []
+
+
 @pytest.mark.parametrize("name", ["empty", "missing"])
 def test_folder_without_a_run_is_rejected(tmp_path, name):
     (tmp_path / "empty").mkdir()

@@ -61,8 +61,13 @@ def write_records(folder: Path, rows: Sequence[PromptRow], records: Sequence[Rec
 
 def read_records(path: Path) -> list[Record]:
     """The records of a file that `write_records` wrote."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in _lines(path)]
     return [Record(**{k: v for k, v in row.items() if k != "prompt"}) for row in rows]
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines as bytes: a text may contain U+2028, which ends a line of a str and not in JSON."""
+    return path.read_bytes().splitlines()
 
 
 def unscored_records(
@@ -80,8 +85,7 @@ def unscored_records(
         DataError: there is no such file, a prompt differs, or a model lacks responses.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        prompts = {row["prompt_index"]: row["prompt"] for row in map(json.loads, lines)}
+        prompts = {row["prompt_index"]: row["prompt"] for row in map(json.loads, _lines(path))}
         records = read_records(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -104,9 +104,8 @@ def read_answers(folder: Path) -> list[Answer]:
     """
     path = folder / ANSWERS
     try:
-        lines: list[dict[str, Any]] = [
-            json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
-        ]
+        # Bytes: a text may contain U+2028, which ends a line of a str and not in JSON.
+        lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_bytes().splitlines()]
         return [Answer(**line) for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(

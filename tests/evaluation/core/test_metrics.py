@@ -255,7 +255,8 @@ def test_missing_results_raise(tmp_path):
 
 
 def test_records_survive_a_round_trip(tmp_path, records):
-    rows = [PromptRow(prompt=f"p{i}") for i in range(3)]
+    """U+2028 ends a line, but not in JSON."""
+    rows = [PromptRow(prompt=f"p\u2028{i}") for i in range(3)]
     read = read_records(write_records(tmp_path, rows, records[::-1]))
     assert read == sorted(records, key=lambda r: (r.prompt_index, r.model, r.sample))
 

@@ -206,7 +206,9 @@ def test_figures_have_intervals_by_category(tmp_path):
 
 
 def test_answers_are_read_as_they_were_written(tmp_path):
+    """U+2028 ends a line, but not in JSON."""
     own = answers({"good": [1.0, None]}, category="a")
+    own[0] = replace(own[0], responses=["one\u2028two"])
     write_answers(tmp_path, reversed(own))
     assert read_answers(tmp_path) == own
     with raises("unreadable-file", "nowhere"):
