@@ -8,6 +8,7 @@ training and one for sampling. Both runs of a seed have the same prompts, and th
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -59,7 +60,6 @@ def make_sft(folder: Path) -> Path:
 
 def run(folder: Path, sft: Path, seed: int) -> Metrics:
     """Train with both lags; returns held-out score and KL, and seconds of an iteration."""
-    torch.set_num_threads(1)
     metrics: Metrics = {}
     for lag in LAGS:
         trainer = PPOTrainer(
@@ -123,6 +123,8 @@ def main() -> None:
     folder = Path(args.output_dir).resolve()
     results = args.results or folder / "results.jsonl"
     sft = make_sft(folder / "sft")
+    os.environ["OMP_NUM_THREADS"] = "1"  # without it a trainer takes all cores
+    torch.set_num_threads(1)
     for seed in args.seeds:
         if seed in read_numbers(results):
             print(f"seed {seed}: its results are in {results}")

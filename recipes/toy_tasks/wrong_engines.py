@@ -19,6 +19,7 @@ RLOO and GRPO, c is 0.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -149,7 +150,6 @@ def train(folder: Path, name: str, seed: int, arm: Arm) -> Path:
     target = folder / name
     if (target / "manifest.json").exists():
         return target
-    torch.set_num_threads(1)
     content = yaml.safe_load(KEYS.read_text(encoding="utf-8"))
     known = {field.name for field in fields(PPOConfig)}
     keys = {key: value for key, value in content.items() if key in known}
@@ -184,4 +184,6 @@ def slug(name: str) -> str:
 
 
 if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # without it a trainer takes all cores
+    torch.set_num_threads(1)
     run_seeds("wrong_engines", __doc__, run)
