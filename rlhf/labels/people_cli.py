@@ -26,19 +26,19 @@ def invite(args: argparse.Namespace, console: Console) -> None:
     cap, no_cap = _limit(args.cap)
     tokens = {name: access.new_token() for name in args.names}
     for location in locations:
-        with LabelStore(location, create=False) as store:
+        # One transaction: a name that is rejected leaves the links of the others as they were.
+        with LabelStore(location, create=False) as store, store.write() as connection:
             for name, token in tokens.items():
-                with store.write() as connection:
-                    access.set_link(connection, name, token)
-                    update_person(
-                        connection,
-                        normalized_name(name),
-                        role=args.role,
-                        cap=cap,
-                        no_cap=no_cap,
-                        tags=args.tags,
-                    )
-                    record_command(connection, "invite", {"name": name, **_settings(args)})
+                access.set_link(connection, name, token)
+                update_person(
+                    connection,
+                    normalized_name(name),
+                    role=args.role,
+                    cap=cap,
+                    no_cap=no_cap,
+                    tags=args.tags,
+                )
+                record_command(connection, "invite", {"name": name, **_settings(args)})
     for name, token in tokens.items():
         console.print(f"{name}: {args.address}/login#{token}", soft_wrap=True)
 
@@ -51,11 +51,11 @@ def people(args: argparse.Namespace, console: Console) -> None:
     cap, no_cap = _limit(args.cap)
     with LabelStore(args.store, create=False) as store:
         known = access.names(store)
-        for name in names if args.add else ():
-            if name not in known:
-                access.invite(store, name)  # the link is not printed: they log in elsewhere
         with store.write() as connection:
             for name in names:
+                if args.add and name not in known:
+                    # The link is not printed: they log in elsewhere.
+                    access.set_link(connection, name)
                 update_person(
                     connection, name, role=args.role, cap=cap, no_cap=no_cap, tags=args.tags
                 )

@@ -69,6 +69,10 @@ def test_unknown_person_or_role_changes_nothing(run):
     assert everybody(run) == {"Ann": ("annotator", (), True)}
     with raises("bad-value", "tag"):
         run("invite", "Ann", "Bob", "--tags", " ")
+    with raises("bad-value", "' Bob'"):
+        run("invite", "Ann", " Bob")
+    with raises("bad-value", "tag"):
+        run("people", "Bob", "--add", "--tags", " ")
     assert everybody(run) == {"Ann": ("annotator", (), True)}
     with LabelStore(run.location) as store:
         assert log_in(store, token)[1].name == "Ann"  # the old link
