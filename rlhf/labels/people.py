@@ -14,6 +14,7 @@ from rlhf.labels.schema import DONE, HAS_TAGS, claims, items, meta, people, sess
 
 PAUSED = "paused"  # setting: "1" while nobody gets items
 MAX_TAGS, MAX_TAG_LENGTH = 20, 64
+MAX_CAP = 10_000_000  # labels; databases do not store every integer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from rlhf.errors import ConfigError
 from rlhf.labels import access
 from rlhf.labels.api_tokens import new_api_token, revoke_api_token
 from rlhf.labels.audit import record_command
-from rlhf.labels.people import Person, everyone, revoke, update_person
+from rlhf.labels.people import MAX_CAP, Person, everyone, revoke, update_person
 from rlhf.labels.project_list import load_projects
 from rlhf.labels.records import normalized_name
 from rlhf.labels.store import LabelStore
@@ -78,8 +78,12 @@ def _limit(text: str | None) -> tuple[int | None, bool]:
     """(number of labels, whether to remove the limit) of `--cap`."""
     if text is None or text == "none":
         return None, text is not None
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"cap={text} is neither a number of labels nor none.", code="bad-value")
+    # Ten digits are above the maximum; int() raises for thousands of them.
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or int(text) > MAX_CAP:
+        raise ConfigError(
+            f"cap={text} is neither a number of labels up to {MAX_CAP} nor none.", code="bad-value"
+        )
     return int(text), False
 
 

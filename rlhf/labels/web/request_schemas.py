@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rlhf.labels.access import MAX_NAME_LENGTH
+from rlhf.labels.people import MAX_CAP
 from rlhf.labels.web.form import MAX_RESPONSES, Answers, LabelForm, Overall
 from rlhf.labels.web.form import Name as FlagName
 
@@ -34,7 +35,7 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Role = Literal["annotator", "adjudicator", "researcher", "admin"]
-Cap = Annotated[int, Field(ge=0, le=10_000_000)]
+Cap = Annotated[int, Field(ge=0, le=MAX_CAP)]
 Tags = Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=20)]
 
 
