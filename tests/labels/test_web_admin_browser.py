@@ -238,6 +238,11 @@ def test_adjudicator_ranks_by_key_and_asks(campaign, window):
     page.click("#open-guideline")
     page.locator("#guideline[open]").wait_for()
     press(page, "Escape", "4", "9", "3", "ArrowRight", "1", "ArrowLeft", "ArrowLeft", "2")
+    page.focus("input[name=rank-1]:checked")
+    press(page, "ArrowRight")  # the next rank, as in any group of radio buttons
+    assert page.is_checked("input[name=rank-1][value='4']")
+    press(page, "3")  # B has the focus
+    assert page.is_checked("input[name=rank-1][value='3']")
     page.wait_for_timeout(1000)  # Enter right after an item appears does nothing
     press(page, "Enter")
     page.locator("#labels", has_text="annotator 2").wait_for()

@@ -45,12 +45,19 @@ function showAnswers(answers, blind) {
     ])));
 }
 
+const cards = () => [...document.querySelectorAll(".card")];
+
+function highlight(index) {
+  current = index;
+  cards().forEach((card, i) => card.classList.toggle("current", i === index));
+}
+
 function mark(index, isScrolling = true) {
-  const cards = [...document.querySelectorAll(".card")];
-  current = (index + cards.length) % cards.length;
-  cards.forEach((card, i) => card.classList.toggle("current", i === current));
-  cards[current].focus({ preventScroll: true });
-  if (isScrolling) cards[current].scrollIntoView({ block: "nearest" });
+  const count = cards().length;
+  highlight((index + count) % count);
+  const card = cards()[current];
+  card.focus({ preventScroll: true });
+  if (isScrolling) card.scrollIntoView({ block: "nearest" });
 }
 
 function showLabels(labels, blind) {
@@ -130,6 +137,7 @@ function onKey(event) {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || (isEnter && target.matches("a, button"))) return;
+  if (target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return;
   const rank = document.querySelector(`input[name=rank-${current}][value="${CSS.escape(keyOf(event))}"]`);
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   if (!rank && !step && !isEnter) return;
@@ -140,6 +148,8 @@ function onKey(event) {
 }
 
 document.addEventListener("keydown", onKey);
+// A response that gets the focus is the marked one.
+byId("answers").addEventListener("focusin", ({ target }) => highlight(cards().indexOf(target.closest(".card"))));
 byId("open-guideline").addEventListener("click", openGuideline);
 enableQuestions(() => null);
 byId("logout").addEventListener("click", async () => {
