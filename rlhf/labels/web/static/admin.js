@@ -33,7 +33,9 @@ async function invite(event) {
   const [role, cap, tags] = ["role", "cap", "tags"].map((field) => byId(`invite-${field}`).value);
   const settings = { ...(role && { role }), ...(cap && { cap: Number(cap) }), ...(tags && { tags: tagsOf(tags) }) };
   const names = byId("invite-names").value.split("\n").map((name) => name.trim()).filter(Boolean);
+  const button = byId("invite").querySelector("button");
   byId("invite-problem").textContent = "";
+  button.disabled = true; // a second click would revoke the links of the first
   try {
     while (names.length) {
       const { name, token } = await call("/admin/invite", { name: names[0], ...settings });
@@ -45,6 +47,7 @@ async function invite(event) {
     byId("invite-problem").textContent = error.message;
   }
   byId("invite-names").value = names.join("\n"); // those without a link
+  button.disabled = false;
 }
 
 function enableInvites() {
