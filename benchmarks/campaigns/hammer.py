@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from benchmarks.campaigns.kills import Run, insist, pause, work_under_kills
+from benchmarks.campaigns.kills import Aborted, Run, insist, pause, work_under_kills
 from benchmarks.campaigns.tool import RESPONSES, Annotator, Label, LoggedOut, Tool
 
 LOCKED = "database is locked"  # what SQLite reports to a program that waited too long
@@ -91,12 +91,18 @@ class Worker:
         return following
 
     def _insist(self, request: Callable[[], Result]) -> Result:
-        """The result of a request; an annotator who was logged out logs in again."""
+        """The result of a request; an annotator who was logged out logs in again.
+
+        Raises:
+            Aborted: the run is over.
+        """
         while True:
             try:
                 return insist(request, self._run, self.failures, self._draw)
             except LoggedOut:
                 self.failures["logged_out"] += 1
+            if self._run.aborted.is_set():  # a server that rejects every login answers forever
+                raise Aborted
             pause(self._draw)
             self._insist(self._annotator.log_in)
 

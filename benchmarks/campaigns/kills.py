@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Aborted(Exception):
-    """The run is over, and the server does not answer."""
+    """The run is over, and the server does not do what was asked."""
 
 
 @dataclass(frozen=True)

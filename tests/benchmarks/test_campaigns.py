@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from benchmarks.campaigns import kills as kills_module
 from benchmarks.campaigns.__main__ import row
 from benchmarks.campaigns.hammer import Losses, Outcome, Plan, hammer, losses
 from benchmarks.campaigns.rlhf_server import RlhfServer
-from benchmarks.campaigns.tool import Label, ServerError
+from benchmarks.campaigns.tool import Label, LoggedOut, ServerError
 from tests.ports import free_port
 
 
@@ -144,6 +145,23 @@ def test_error_of_an_annotator_ends_the_run(monkeypatch):
     with pytest.raises(KeyError, match="claim"):
         hammer(tool, Plan(annotators=2, items=10, overlap=2, kills=0))
     assert tool.is_closed
+
+
+class LoggedOutAnnotator(ForgetfulAnnotator):
+    """An annotator whose session ends after each login."""
+
+    def submit(self, item, order):
+        raise LoggedOut
+
+
+def test_run_ends_if_every_session_ends_at_once(monkeypatch):
+    for name in ("STALLED", "GRACE"):
+        monkeypatch.setattr(kills_module, name, 0.3)
+    tool = ForgetfulTool()
+    monkeypatch.setattr(tool, "annotator", lambda name: LoggedOutAnnotator(tool, name))
+    outcome = hammer(tool, Plan(annotators=2, items=10, overlap=2, kills=0))
+    assert outcome.losses == counted(accepted=0)
+    assert set(outcome.failures) == {"logged_out"}
 
 
 @pytest.mark.parametrize("kills", [0, pytest.param(3, marks=pytest.mark.slow)])
