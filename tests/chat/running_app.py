@@ -22,9 +22,11 @@ def running(app):
         assert thread.is_alive()
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(30)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 @contextmanager
@@ -46,7 +48,9 @@ def running_command(monkeypatch, module, options):
     while not (servers and servers[0].started):
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{servers[0].servers[0].sockets[0].getsockname()[1]}"
-    servers[0].should_exit = True
-    thread.join(30)
+    try:
+        yield f"http://127.0.0.1:{servers[0].servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        servers[0].should_exit = True
+        thread.join(30)
     assert statuses == [0]
