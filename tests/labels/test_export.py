@@ -11,26 +11,14 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Judgment, Label
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
+from tests.labels.one_item import ITEM, label
 from tests.labels.queues import Clock
 
 
 @pytest.fixture
-def store(tmp_path):
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
-        yield store
-
-
-def label(ranks=(1, 2, 2), purpose="label", **extra) -> Label:
-    return Label(
-        item_id=1,
-        annotator="ann",
-        ranks=ranks,
-        order_shown=(2, 0, 1),
-        strength=2.0,
-        purpose=purpose,
-        extra=extra,
-    )
+def store(sqlite_store):
+    sqlite_store.add_candidates([ITEM])
+    return sqlite_store
 
 
 def test_pairs_leave_ties_out_and_count_them(store):

@@ -12,28 +12,14 @@ from hypothesis import strategies as st
 from rlhf.data.files.read import read_rows
 from rlhf.labels.export import export, rows_of
 from rlhf.labels.formats import as_csv, as_jsonl, as_parquet
-from rlhf.labels.records import Candidate, Label
-from rlhf.labels.store import LabelStore
 from tests.errors import raises
+from tests.labels.one_item import ITEM, label
 
 
 @pytest.fixture
-def store(tmp_path):
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
-        yield store
-
-
-def label(ranks=(1, 2, 2), purpose="label", **extra) -> Label:
-    return Label(
-        item_id=1,
-        annotator="ann",
-        ranks=ranks,
-        order_shown=(2, 0, 1),
-        strength=2.0,
-        purpose=purpose,
-        extra=extra,
-    )
+def store(sqlite_store):
+    sqlite_store.add_candidates([ITEM])
+    return sqlite_store
 
 
 @pytest.mark.parametrize(
