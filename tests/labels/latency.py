@@ -62,7 +62,6 @@ def measure(
         tokens = [invite(store, f"a{i}") for i in range(annotators)]
     active = [] if active_floor is None else ["--active_floor", str(active_floor)]
     times: dict[str, list[float]] = {"next_item": [], "draft": []}
-    end = time.monotonic() + seconds
 
     def timed(name: str, send: Callable[[], httpx.Response]) -> dict:
         start = time.perf_counter()
@@ -87,6 +86,7 @@ def measure(
         server_of(path, port, overlap=3, options=active) as server,
         ThreadPoolExecutor(annotators) as pool,
     ):
+        end = time.monotonic() + seconds  # the server has started
         before = processor_seconds(server.pid)
         list(pool.map(work, range(annotators)))  # raises what an annotator raised
         used = processor_seconds(server.pid) - before
