@@ -54,7 +54,10 @@ def _parser() -> MarkdownIt:
 def _list(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """A list, unless it is one mark without text: "15." is the answer to a sum."""
     line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
-    if MARK_ALONE.fullmatch(line) and (start + 1 >= end or state.isEmpty(start + 1)):
+    is_last = start + 1 >= end or state.isEmpty(start + 1)
+    # In an item of an outer list: the next line is outside of it.
+    is_last = is_last or state.sCount[start + 1] < state.blkIndent <= state.sCount[start]
+    if MARK_ALONE.fullmatch(line) and is_last:
         return False
     return list_block(state, start, end, silent)
 

@@ -31,6 +31,8 @@ def test_lists_with_items_stay_lists():
     assert render("15. a").count("<li") == 1
     assert render("1.\n2. b").count("<li") == 2
     assert render("- a\n-\n- c").count("<li") == 3
+    assert render("- 15.\n- 16.").count("<li") == 2
+    assert render("- 1.\n  2. b").count("<li") == 3
 
 
 def test_markdown_keeps_structure_and_drops_active_content():
