@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from rlhf.labels.people import Person
+from rlhf.labels.access import invite
+from rlhf.labels.people import Person, person_of, set_requirements, suitable_tags
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig, choose
 from tests.errors import raises
@@ -64,6 +65,20 @@ def test_choice_reads_only_a_covering_index(sqlite_store, config):
     steps = [step for step in plans if " items " in step]
     assert steps
     assert all("COVERING INDEX" in step for step in steps), plans
+
+
+def test_tags_are_compared_only_where_an_item_requires_one(store):
+    """The person says so, so that the queue asks the database nothing more."""
+    queue_of(store, 2)
+    invite(store, "ann")
+    with store.write() as connection:
+        before = person_of(connection, "ann")
+        assert not before.tags_matter
+        set_requirements(connection, {1: ["de"]})
+        after = person_of(connection, "ann")
+        assert after.tags_matter
+        assert suitable_tags(connection, after) is not None
+        assert suitable_tags(connection, before) is None  # not asked again
 
 
 @pytest.mark.parametrize(
