@@ -95,8 +95,9 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
 
     end_with_launcher()
     on_cpu = not torch.accelerator.is_available()
+    deepspeed_on_cpu = uses_deepspeed_on_cpu()
     if on_cpu:
-        if not uses_deepspeed_on_cpu():
+        if not deepspeed_on_cpu:
             os.environ["ACCELERATE_USE_CPU"] = "true"
         choose_threads(cpu_threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         keep_freed_memory()
@@ -113,10 +114,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     if on_cpu:
         _leave_a_world_of_one()
     expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if uses_deepspeed_on_cpu():
-        actual: int = PartialState(backend="gloo").num_processes
-    else:
-        actual = PartialState(cpu=on_cpu).num_processes
+    state = PartialState(backend="gloo") if deepspeed_on_cpu else PartialState(cpu=on_cpu)
+    actual: int = state.num_processes
     if actual != expected:
         raise ConfigError(
             f"{expected} processes were started but accelerate sees {actual}: each would train "
@@ -130,7 +129,10 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
 
 def uses_deepspeed_on_cpu() -> bool:
     """Whether DeepSpeed shards models on a machine without a GPU: DS_ACCELERATOR=cpu."""
-    return requested_sharding() == "DeepSpeed" and os.environ.get("DS_ACCELERATOR") == "cpu"
+    import torch
+
+    requested = requested_sharding() == "DeepSpeed" and os.environ.get("DS_ACCELERATOR") == "cpu"
+    return requested and not torch.accelerator.is_available()
 
 
 def _check_precision() -> None:
