@@ -7,16 +7,7 @@ from rlhf.pipeline.label_stage import label_stage
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_stage
 from rlhf.pipeline.stages import ppo_stage, processes, reward_model_stage, sft_stage
 from rlhf.runtime.run_folder import RunConfig
-
-DEFAULTS = {
-    "model_name_or_path": "model",
-    "demonstrations": "d.jsonl",
-    "ppo_prompts": "p.jsonl",
-    "heldout_prompts": "h.jsonl",
-    "ranking_prompts": "r.jsonl",
-    "annotators": "a.yaml",
-    "gold": "g.py:f",
-}
+from tests.pipeline.keys import KEYS
 
 
 @pytest.fixture
@@ -24,7 +15,7 @@ def inputs(tmp_path):
     """The inputs of a stage for keys of the pipeline; missing files are represented by name."""
 
     def of(stage, **keys):
-        config = AlignConfig(**DEFAULTS, **keys)
+        config = AlignConfig(**KEYS, **keys)
         created = stage(RunConfig(output_dir=str(tmp_path / "run")), config)
         return (recipe_stage(created) if isinstance(created, RecipeStage) else created).inputs
 
@@ -52,7 +43,7 @@ def test_inputs_have_the_number_of_processes_if_batches_are_per_process(inputs, 
 def test_processes_do_not_share_a_gpu(monkeypatch, gpus, expected):
     """The demo has two, for two cores; NCCL rejects two on one GPU."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    assert processes(AlignConfig(**DEFAULTS, num_processes=2)) == expected
+    assert processes(AlignConfig(**KEYS, num_processes=2)) == expected
 
 
 def test_inputs_of_ppo_have_no_number_of_processes(inputs):

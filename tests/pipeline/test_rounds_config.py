@@ -15,16 +15,7 @@ from rlhf.pipeline.rounds_config import RoundsConfig, round_config, settled_roun
 from rlhf.runtime.config import as_yaml, parse_config
 from rlhf.runtime.run_folder import RunConfig
 from tests.errors import raises
-
-KEYS = {
-    "model_name_or_path": "model",
-    "demonstrations": "d.jsonl",
-    "ppo_prompts": "p.jsonl",
-    "heldout_prompts": "h.jsonl",
-    "ranking_prompts": "r.jsonl",
-    "annotators": "a.yaml",
-    "gold": "g.py:f",
-}
+from tests.pipeline.keys import KEYS
 
 
 @pytest.mark.parametrize(
