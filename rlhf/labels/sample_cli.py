@@ -1,6 +1,7 @@
 """`rlhf sample`: its options."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import STATUS_DONE, ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.paths import check_output_file
+
+AT_LEAST_ONE = ("num_responses", "max_new_tokens", "batch_size")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +30,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Check the options that only one of both kinds of models has."""
+    """Check the numbers, and the options that only one of both kinds of models has."""
+    for name in AT_LEAST_ONE:
+        if getattr(options, name) < 1:
+            raise ConfigError(
+                f"--{name} {getattr(options, name)}: use 1 or more.", code="bad-value"
+            )
+    if not 0 <= options.temperature < math.inf:
+        raise ConfigError(
+            f"--temperature {options.temperature}: use 0 (greedy) or a finite number above.",
+            code="bad-value",
+        )
     if not options.model and options.server is None:
         raise ConfigError("--model is missing; name a policy, or a --server.", code="missing-key")
     local = {"--chat_template": options.chat_template != "auto",

@@ -1,5 +1,6 @@
 """Keys of `rlhf align`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
@@ -10,9 +11,15 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
 from rlhf.pipeline.fingerprint import settings_of
+from rlhf.runtime.field_types import check_field_types
 
 SIMULATED, WEB = "simulated", "web"
 SAMPLED = (SIMULATED, WEB)  # labels of responses that the pipeline samples
+AT_LEAST = {
+    "num_responses": 2,  # a ranking compares two or more
+    **dict.fromkeys(("sample_max_new_tokens", "sample_batch_size", "label_overlap"), 1),
+    **dict.fromkeys(("label_quota", "num_processes"), 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +133,10 @@ class AlignConfig:
     )
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         for key in ("sft_keys", "reward_model_keys", "ppo_keys", "evaluate_keys"):
             key_values(key, getattr(self, key))
+        _check_numbers(self)
         needed = {SIMULATED: ("ranking_prompts", "annotators", "gold"), WEB: ("ranking_prompts",)}
         for key in needed.get(self.labels, ()):
             if getattr(self, key) is None:
@@ -139,6 +148,36 @@ class AlignConfig:
             raise ConfigError(
                 "labels=web needs label_names, one for each annotator.", code="missing-key"
             )
+
+
+def _check_numbers(config: AlignConfig) -> None:
+    """Check the numbers that only a later stage would read.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+    for key, least in AT_LEAST.items():
+        value = getattr(config, key)
+        if value is not None and value < least:
+            raise ConfigError(f"{key}={value}; use {least} or more.", code="bad-value")
+    if not 0 < config.sample_temperature < math.inf:
+        raise ConfigError(
+            f"sample_temperature={config.sample_temperature}: responses to rank have to differ; "
+            "use a finite number above 0.",
+            code="bad-value",
+        )
+    if not 0 < config.label_eval_fraction < 1:
+        raise ConfigError(
+            f"label_eval_fraction={config.label_eval_fraction}: the reward model is trained on "
+            "some prompts and measured on others; use a number above 0 and below 1.",
+            code="bad-value",
+        )
+    if not 0 <= config.label_port < 1 << 16:
+        raise ConfigError(
+            f"label_port={config.label_port} is out of range; use 1 to 65535, or 0 for a free "
+            "port.",
+            code="bad-value",
+        )
 
 
 def key_values(name: str, items: list[str]) -> dict[str, object]:

@@ -39,7 +39,7 @@ from rlhf.planning.target import launch_target
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
-from rlhf.runtime.printing import quiet_logs
+from rlhf.runtime.printing import counted, quiet_logs
 from rlhf.runtime.run_folder import LATEST, RunConfig
 from rlhf.training.dpo.config import DPOConfig
 from rlhf.training.kto.config import KTOConfig
@@ -226,7 +226,13 @@ def _check_weights(reward: RewardModelConfig, number: int) -> None:
 
 def _check_judges(config: AlignConfig, evaluate: EvaluateConfig) -> None:
     if config.labels == SIMULATED:
-        load_annotators(str(config.annotators))
+        count = len(load_annotators(str(config.annotators)))
+        if config.label_overlap > count:
+            raise ConfigError(
+                f"label_overlap={config.label_overlap}, but {config.annotators} has "
+                f"{counted(count, 'annotator')}; lower it, or add annotators.",
+                code="bad-value",
+            )
         load_function(str(config.gold))
     for source in (evaluate.gold, evaluate.axes):
         if source is not None:

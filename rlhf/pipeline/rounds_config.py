@@ -167,7 +167,6 @@ def round_config(config: AlignConfig, rounds: RoundsConfig, number: int) -> Alig
     if not changes and (number == FIRST or config.labels in SAMPLED):
         return config
     changed = replace(config, **changes)
-    check_field_types(changed)
     is_file = changed.labels not in (*SAMPLED, VOTES)
     if number > FIRST and is_file and (number, "labels") not in rounds.changes:
         return replace(changed, labels=VOTES)

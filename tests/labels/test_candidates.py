@@ -59,6 +59,15 @@ def test_responses_do_not_depend_on_the_batch_size(folder, prompts):
     assert twice[0][:2] != twice[0][2:]  # a model given twice samples different responses
 
 
+@pytest.mark.parametrize(
+    "option",
+    [["num_responses", "0"], ["max_new_tokens", "-1"], ["batch_size", "0"], ["temperature", "nan"]],
+)
+def test_number_out_of_range_is_named(option):
+    with raises("bad-value", f"--{' '.join(option)}"):
+        main(["--model", "m", "--prompts", "p", "--output", "o", f"--{option[0]}", option[1]])
+
+
 def test_mistakes_raise_before_weights_load(folder, prompts, tmp_path):
     model = [str(folder)]
     with raises("key-conflict", "num_responses=1", 2):

@@ -52,6 +52,7 @@ def run(tmp_path):
         ({"gold": "nope.py:f"}, ["nope.py:f"]),
         ({"axes": "nope.py:f"}, ["nope.py:f"]),
         ({"sample_max_new_tokens": 256}, ["256"]),
+        ({"label_overlap": 2}, ["label_overlap=2", "annotators.yaml", "1 annotator;"]),
     ],
 )
 def test_mistakes_of_all_stages_raise_before_the_first(keys, run, changed, names):
