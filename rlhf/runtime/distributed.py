@@ -85,7 +85,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
 
     Raises:
         ConfigError: fewer processes started than requested, or they do not form one world, or
-            the launch configuration asks for sharding or a precision that nothing would apply.
+            there are fewer GPUs than processes, or the launch configuration asks for sharding or a
+            precision that nothing would apply.
         TrainingError: the launcher is gone already.
     """
     import torch
@@ -113,6 +114,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     _check_sharding(sharding, on_cpu=on_cpu)
     if on_cpu:
         _leave_a_world_of_one()
+    else:
+        _check_gpus()
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     state = PartialState(backend="gloo") if deepspeed_on_cpu else PartialState(cpu=on_cpu)
     actual: int = state.num_processes
@@ -162,6 +165,21 @@ def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:
             f"the launch configuration asks for {name}, which accelerate silently ignores "
             "without a GPU: every process would hold whole models; launch with "
             "accelerate_config.yaml, or set DS_ACCELERATOR=cpu to try it on a CPU.",
+            code="bad-launch",
+        )
+
+
+def _check_gpus() -> None:
+    """Reject several processes on one GPU: NCCL would end them at their first exchange."""
+    import torch
+
+    if not torch.cuda.is_available():  # another accelerator has its own library
+        return
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > gpus:
+        raise ConfigError(
+            f"{here} processes were started on a machine with {gpus} GPU(s), and NCCL needs one "
+            f"for each; launch with --num_processes {gpus}.",
             code="bad-launch",
         )
 

@@ -194,6 +194,24 @@ def test_bad_rows_of_all_files_are_in_one_list(
     assert recipe != "reward_model" or f"{demonstrations}:1 no completion" in errors
 
 
+@pytest.mark.parametrize("recipe", sorted({*ROWS} - {"align"}))  # align starts no group itself
+def test_two_processes_on_one_gpu_are_rejected(
+    root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
+):
+    """NCCL ends them with "Duplicate GPU". A GPU is faked, and its group would fail here."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(ROWS[recipe][0]) + "\n")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for place in ("torch.accelerator.is_available", "torch.cuda.is_available"):
+        monkeypatch.setattr(place, lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert run_recipe(root, recipe, model, data, tmp_path / "run", monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert "2 processes" in error
+    assert "--num_processes 1. [bad-launch]" in error
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("recipe", sorted(ROWS))
 def test_row_beyond_the_models_positions_is_rejected(
     root: Path, tmp_path: Path, recipe: str, monkeypatch, capsys
