@@ -127,8 +127,8 @@ class AlignConfig:
     num_processes: int | None = field(
         default=None,
         metadata={
-            "help": "Processes of each stage, at most one for each GPU if there are any. Default: "
-            "as many as `rlhf align` runs on."
+            "help": "Processes of each stage. With fewer GPUs fewer processes run and sum up more "
+            "batches, so that steps stay the same. Default: as many as `rlhf align` runs on."
         },
     )
 

@@ -5,16 +5,20 @@ Functions of stages that occur in every round take its number; `config` has the 
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from rlhf.errors import TrainingError
 from rlhf.evaluation.reward_model.gate import FAIL, GATE, PASS
 from rlhf.pipeline.config import SAMPLED, AlignConfig, chat_keys, key_values
+from rlhf.pipeline.fingerprint import settings_of
 from rlhf.pipeline.recipe_stage import RecipeStage
 from rlhf.pipeline.rounds import FIRST, align_folder, round_seed, stage_name
 from rlhf.pipeline.rounds_config import ONE_ROUND, RoundsConfig
 from rlhf.runtime.distributed import print_once
+from rlhf.runtime.printing import counted
 from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.config import TrainingConfig
 
 WEIGHT = "weight"  # column of the rankings of several rounds
 
@@ -27,7 +31,11 @@ def sft_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
         folder=Path(run_config.output_dir) / "sft",
         recipe="sft",
         config=config.sft_config,
-        keys=_common(run_config, config, FIRST) | keys | key_values("sft_keys", config.sft_keys),
+        keys=_same_batch(
+            config,
+            config.sft_config,
+            _common(run_config, config, FIRST) | keys | key_values("sft_keys", config.sft_keys),
+        ),
         num_processes=processes(config),
         makes=("manifest.json",),
         per_device=True,
@@ -57,7 +65,11 @@ def reward_model_stage(
         folder=folder / "reward_model",
         recipe="reward_model",
         config=config.reward_model_config,
-        keys=_common(run_config, config, number) | keys | overrides,
+        keys=_same_batch(
+            config,
+            config.reward_model_config,
+            _common(run_config, config, number) | keys | overrides,
+        ),
         num_processes=processes(config),
         makes=("manifest.json", GATE),
         per_device=True,
@@ -163,16 +175,50 @@ def policies(root: Path, number: int) -> dict[str, Path]:
 def processes(config: AlignConfig) -> int:
     """Processes of each stage: `num_processes`, or as many as the pipeline was launched with.
 
-    On a machine with GPUs `num_processes` counts at most one for each, so that a recipe for the
-    cores of a CPU also runs on one GPU.
+    On a machine with fewer GPUs it is the largest number that divides `num_processes` and that has
+    a GPU for each, so that a recipe for the cores of a CPU also runs on one GPU.
     """
-    if not config.num_processes:
+    wanted = config.num_processes
+    if not wanted:
         return int(os.environ.get("WORLD_SIZE", "1"))
-    if config.num_processes == 1:
+    if wanted == 1:
         return 1
     import torch  # takes a second
 
-    return min(config.num_processes, torch.cuda.device_count() or config.num_processes)
+    most = min(wanted, torch.cuda.device_count() or wanted)
+    return max(number for number in range(1, most + 1) if wanted % number == 0)
+
+
+def process_note(config: AlignConfig) -> list[str]:
+    """A line if fewer processes run than `num_processes`, for want of GPUs."""
+    number, times = processes(config), _batches_per_process(config)
+    if times == 1:
+        return []
+    return [
+        f"num_processes={config.num_processes} is more than the GPUs: stages run on "
+        f"{counted(number, 'process', 'processes')}; SFT and the reward model sum up {times} times "
+        "as many batches (gradient_accumulation_steps), so that their steps stay the same"
+    ]
+
+
+def _batches_per_process(config: AlignConfig) -> int:
+    """How many of the `num_processes` batches a process has to read in a step."""
+    number = processes(config)
+    return (config.num_processes or number) // number
+
+
+def _same_batch(
+    config: AlignConfig, file: str | None, keys: Mapping[str, object]
+) -> Mapping[str, object]:
+    """`keys` with the batch of `num_processes` processes, on fewer of them.
+
+    file: the stage's YAML file, which `keys` override.
+    """
+    times, name = _batches_per_process(config), "gradient_accumulation_steps"
+    steps = settings_of(file, keys).get(name, TrainingConfig.gradient_accumulation_steps)
+    if times == 1 or not isinstance(steps, int):  # the recipe rejects other types
+        return keys
+    return {**keys, name: steps * times}
 
 
 def _ranked(config: AlignConfig, folder: Path, number: int) -> str:

@@ -58,9 +58,10 @@ def main() -> None:
     check_upload(run_config.push_to_hub)
     rounds = settled_rounds(run_config, rounds)
     from rlhf.pipeline.rounds_check import check_rounds, plan_rounds
-    from rlhf.pipeline.stages import processes
+    from rlhf.pipeline.stages import process_note, processes
 
     checked = check_rounds(run_config, config, rounds)
+    print_once(*process_note(config))
     if run_config.dry_run:
         print_once(
             f"would run in {folder} on {processes(config)} process(es):",
