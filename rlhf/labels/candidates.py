@@ -12,14 +12,14 @@ from rlhf.data.rows.load import load_prompts
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
-from rlhf.labels.sample_journal import SampleJournal, model_version
 from rlhf.models.compatibility import check_input_model
 from rlhf.models.generation.generate import sample_batches
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.rollouts.sample_journal import SampleJournal, model_version
 from rlhf.runtime.progress import progress
-from rlhf.types import Prompt
+from rlhf.types import Prompt, PromptRow
 
 
 def sample_candidates(
@@ -76,8 +76,8 @@ def sample_candidates(
     rows = loaded.rows
     prompts = [row.prompt for row in rows]
     with (
-        SampleJournal(journal_file, sampling.settings(loaded.use.sha256)) as journal,
-        progress("responses", num_responses * len(rows), journal.num_texts) as advance,
+        SampleJournal[str](journal_file, sampling.settings(loaded.use.sha256)) as journal,
+        progress("responses", num_responses * len(rows), journal.num_samples) as advance,
     ):
         for place, chat in enumerate(chats):
             done = journal.prompts_with(place)
@@ -86,7 +86,19 @@ def sample_candidates(
             for prompt, texts in sampling.texts(place, chat, prompts, batch_size, done):
                 journal.add(prompt, place, texts)
                 advance(len(texts))
-    return journal.candidates(rows, sampling.authors)
+    return candidates_of(journal, rows, sampling.authors)
+
+
+def candidates_of(
+    journal: SampleJournal[str], rows: Sequence[PromptRow], models: Sequence[str]
+) -> list[Candidate]:
+    """Each prompt with its responses; `models` are the models of a prompt's responses."""
+    return [
+        Candidate(
+            prompt=row.prompt, responses=journal.of_prompt(n), models=models, columns=row.columns
+        )
+        for n, row in enumerate(rows)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

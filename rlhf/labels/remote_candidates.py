@@ -7,9 +7,10 @@ from pathlib import Path
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
 from rlhf.errors import ConfigError
+from rlhf.labels.candidates import candidates_of
 from rlhf.labels.records import Candidate
-from rlhf.labels.sample_journal import SampleJournal
 from rlhf.rollouts.chat_server import respond, run_together, served_models
+from rlhf.rollouts.sample_journal import SampleJournal
 from rlhf.runtime.progress import progress
 
 
@@ -61,8 +62,8 @@ def sample_from_server(
     }
     total = len(rows) * num_responses
     with (
-        SampleJournal(journal_file, settings) as journal,
-        progress(f"responses of {address}", total, journal.num_texts) as advance,
+        SampleJournal[str](journal_file, settings) as journal,
+        progress(f"responses of {address}", total, journal.num_samples) as advance,
     ):
 
         def ask(job: _Job) -> None:
@@ -78,7 +79,7 @@ def sample_from_server(
             advance(1)
 
         run_together(ask, _missing(journal, len(rows), num_responses))
-    return journal.candidates(rows, authors)
+    return candidates_of(journal, rows, authors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class _Job:
         return first + 1000 * self.prompt + self.number
 
 
-def _missing(journal: SampleJournal, num_prompts: int, num_responses: int) -> list[_Job]:
+def _missing(journal: SampleJournal[str], num_prompts: int, num_responses: int) -> list[_Job]:
     """The responses that the journal has not, all those to a prompt in a row."""
     done = [journal.prompts_with(number) for number in range(num_responses)]
     return [

@@ -12,8 +12,8 @@ from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.records import Candidate
 from rlhf.labels.remote_candidates import sample_from_server
-from rlhf.labels.sample_journal import SUFFIX
 from rlhf.manifest import write_atomically
+from rlhf.rollouts.sample_journal import SUFFIX
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 
 

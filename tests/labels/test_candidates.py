@@ -8,7 +8,6 @@ import pytest
 from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.importing import import_file
 from rlhf.labels.sample_cli import main
-from rlhf.labels.sample_journal import SampleJournal
 from rlhf.labels.store import LabelStore
 from rlhf.models.generation import generate as generation
 from tests.errors import raises
@@ -111,20 +110,3 @@ def test_interrupted_command_continues_where_it_stopped(
     assert len(batches) == 4
     assert batches[1] in batches[2:]
     assert batches[0] not in batches[1:]
-
-
-def test_journal_drops_a_line_without_its_end(tmp_path):
-    path = tmp_path / "j"
-    with SampleJournal(path, {"seed": 1}) as journal:
-        journal.add(4, 1, ["b", "c"])
-        journal.add(4, 0, ["a\n"])
-    with path.open("a") as file:
-        file.write('[5, 0, "cut o')
-    with SampleJournal(path, {"seed": 1}) as journal:
-        assert journal.texts_of(4) == ["a\n", "b", "c"]
-        assert (journal.num_texts, journal.prompts_with(0)) == (3, {4})
-        journal.add(5, 0, ["whole"])
-    with SampleJournal(path, {"seed": 1}) as journal:
-        assert journal.texts_of(5) == ["whole"]
-    with raises("other-run", str(path), "seed=1"):
-        SampleJournal(path, {"seed": 2})

@@ -1,0 +1,34 @@
+"""Samples on disk: a cut line is dropped, and a file of other settings raises or starts anew."""
+
+from rlhf.rollouts.sample_journal import SampleJournal
+from tests.errors import raises
+
+
+def test_journal_drops_a_line_without_its_end(tmp_path):
+    path = tmp_path / "j"
+    with SampleJournal(path, {"seed": 1}) as journal:
+        journal.add(4, 1, ["b", "c"])
+        journal.add(4, 0, ["a\n"])
+    with path.open("a") as file:
+        file.write('[5, 0, "cut o')
+    with SampleJournal(path, {"seed": 1}) as journal:
+        assert journal.of_prompt(4) == ["a\n", "b", "c"]
+        assert (journal.num_samples, journal.prompts_with(0)) == (3, {4})
+        journal.add(5, 0, ["whole"])
+    with SampleJournal(path, {"seed": 1}) as journal:
+        assert journal.of_prompt(5) == ["whole"]
+    with raises("other-run", str(path), "seed=1"):
+        SampleJournal(path, {"seed": 2})
+
+
+def test_journal_of_other_settings_starts_anew_where_that_is_logged(tmp_path):
+    path, logged = tmp_path / "j", []
+    with SampleJournal(path, {"seed": 1, "models": ["a"]}) as journal:
+        journal.add(0, 0, ["old"])
+    with SampleJournal(path, {"seed": 2, "models": ["a"]}, logged.append) as journal:
+        assert journal.get(0, 0) is None
+        journal.add(1, 0, [{"kl": 0.1}])
+    assert len(logged) == 1
+    assert "seed=1" in logged[0]
+    with SampleJournal(path, {"seed": 2, "models": ["a"]}, logged.append) as journal:
+        assert (journal.get(1, 0), journal.num_samples, len(logged)) == ([{"kl": 0.1}], 1, 1)
