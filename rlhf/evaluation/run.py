@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
 from rlhf.data.files.read import Data, read_rows
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
@@ -24,7 +22,7 @@ from rlhf.evaluation.core.contamination import ContaminationReport, read_trainin
 from rlhf.evaluation.core.engine import check_engine
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt
-from rlhf.evaluation.core.records import RECORDS_FILE, Record, unscored_records, write_records
+from rlhf.evaluation.core.records import Record, unscored_records, write_records
 from rlhf.evaluation.core.sample_models import sample_models, token_counter
 from rlhf.evaluation.core.served import check_served
 from rlhf.evaluation.judges.scoring import ScoringJudge, judge_records
@@ -34,10 +32,8 @@ from rlhf.rewards.kinds import kind_of
 from rlhf.rewards.options import CallOptions
 from rlhf.rewards.scorers import check_source
 from rlhf.rewards.spec import RewardSpec
-from rlhf.runtime.distributed import on_main_process
+from rlhf.runtime.distributed import gathered, on_main_process
 from rlhf.types import PromptRow
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,9 +190,9 @@ def collect_records(
         prompts: the prompts and the sampling parameters.
         judges: who scores the responses.
         log: called with the progress.
-        folder: where the responses are written before they are scored, so that they outlive an
-            error of a judge, and the log of an engine; or None. The log is then in a temporary
-            folder, which is kept if there is an error.
+        folder: where the responses are written as they are sampled, so that they outlive an
+            interruption and an error of a judge, and the log of an engine; or None. The log is
+            then in a temporary folder, which is kept if there is an error.
         earlier: an earlier answers.jsonl to take the models' responses from, instead of sampling.
 
     Raises:
@@ -206,21 +202,20 @@ def collect_records(
     shard = list(range(state.process_index, len(rows), state.num_processes))
     if earlier is None:
         with _log_folder(folder) as logs:
-            records = sample_models(rows, shard, config, prompts.seed, log, folder=logs)
+            records = sample_models(
+                rows, shard, config, prompts.seed, log, folder=logs, keeps=folder is not None
+            )
     else:
         records = unscored_records(Path(earlier), rows, list(config.model_paths), shard)
-    all_records = _gather(records)
+    all_records = gathered(records)
     if earlier is None and folder is not None and state.is_main_process:
         write_records(folder, rows, all_records)
-        log(
-            "responses are saved; if a judge fails, the same command scores them again with "
-            f"--answers {folder / RECORDS_FILE} --resume_from_checkpoint latest"
-        )
+        log("all responses are saved; if a judge fails, the same command scores them again")
     sampled = [r for r in all_records if r.model == config.baseline_name]
     training = [row for source in config.train_data for row in read_training_prompts(source)]
     count_tokens = token_counter(config, sampled)
     records += baseline_records(rows, shard, sampled, NearestPrompt(training), count_tokens)
-    return _gather(judge_records(records, rows, judges, axes=config.axes, device=state.device))
+    return gathered(judge_records(records, rows, judges, axes=config.axes, device=state.device))
 
 
 @contextmanager
@@ -243,8 +238,3 @@ def _checked_tokenizer(path: str, config: EvaluateConfig) -> ChatTokenizer:
 def _category(row: PromptRow, column: str) -> str | None:
     value = row.columns.get(column)
     return None if value is None else str(value)
-
-
-def _gather(items: list[T]) -> list[T]:
-    """The items of all processes."""
-    return gather_object(items) if PartialState().num_processes > 1 else items

@@ -8,7 +8,7 @@ from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.run_folder import RunConfig, claim_run_folder
 
 
-def check_paths(run: RunConfig, *keys: str | Sequence[str] | None) -> None:
+def check_paths(run: RunConfig, *keys: str | Sequence[str] | None, continues: bool = False) -> None:
     """Check that the output folder is free and that local data files exist.
 
     The run checks both again, seconds later, when it opens the folder and reads the rows.
@@ -16,6 +16,7 @@ def check_paths(run: RunConfig, *keys: str | Sequence[str] | None) -> None:
     Args:
         run: the keys of the run folder.
         keys: values of keys that name sources of rows, with their weights; None is left out.
+        continues: as in `claim_run_folder`.
 
     Raises:
         ConfigError: as `claim_run_folder`.
@@ -23,7 +24,7 @@ def check_paths(run: RunConfig, *keys: str | Sequence[str] | None) -> None:
     """
     if not is_main_process():  # the launcher ends the other ranks if this one fails
         return
-    claim_run_folder(run)
+    claim_run_folder(run, continues=continues)
     check_files(*keys)
 
 

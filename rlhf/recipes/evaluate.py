@@ -2,7 +2,8 @@
 
     rlhf evaluate --config recipes/pocket/evaluate.yaml
 
-Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
+Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir. The same command
+continues an interrupted evaluation.
 
     rlhf evaluate --suite DIR --models DIR2 --output_dir OUT --baseline EARLIER_OUT
 
@@ -44,7 +45,7 @@ def compare_models() -> None:
         print_power_plan(study.pilot, run_config.output_dir)
         return
     check_studies(config, study)
-    check_paths(run_config, config.eval_data, config.train_data)
+    check_paths(run_config, config.eval_data, config.train_data, continues=True)
     # This loads torch and transformers, which takes seconds: mistakes in keys are reported before.
     from rlhf.recipes.evaluation_steps import evaluate
 

@@ -8,6 +8,7 @@ from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.contamination import ContaminationReport, check_contamination
 from rlhf.evaluation.core.metrics import all_metrics
+from rlhf.evaluation.core.record_journal import delete_journals
 from rlhf.evaluation.core.results import print_table
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.evaluation import Evaluation, provenance_of
@@ -62,7 +63,7 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
             "skip_plan has no effect on an evaluation, which is not planned; leave it out.",
             code="key-conflict",
         )
-    begin_run(run_config)
+    begin_run(run_config, continues=True)
     on_main_process(lambda: check_resumed_keys(run_config, config, study))
     folder, seed = Path(run_config.output_dir), run_config.seed
 
@@ -71,7 +72,7 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
     if run_config.dry_run:
         print_once(*plan(config, study, len(checked.rows)))
         return
-    on_main_process(lambda: open_run_folder(run_config, config, study))
+    on_main_process(lambda: open_run_folder(run_config, config, study, continues=True))
     context = sample_and_judge(checked, config, study, folder, seed)
     studies = run_studies(context, checked.remote)
     on_main_process(lambda: write(context, studies, checked))
@@ -136,5 +137,6 @@ def write(context: StudyContext, studies: StudyResults, checked: Checked) -> Non
         num_examples=config.num_examples,
     )
     evaluation.write(context.folder)
+    delete_journals(context.folder)
     print_table(evaluation.results, list(config.model_paths), evaluation.title)
     print_once(f"report: {write_report(context.folder)}")

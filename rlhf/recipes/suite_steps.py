@@ -8,15 +8,15 @@ from rich.table import Table
 
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.evaluation.core.config import named_paths
+from rlhf.evaluation.core.record_journal import delete_journals
 from rlhf.evaluation.core.results import detects_text, print_table, write_results
 from rlhf.evaluation.suites.answers import write_answers
 from rlhf.evaluation.suites.baseline import Baseline, check_baseline, read_baseline
 from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.evaluation.suites.figures import gradings
-from rlhf.evaluation.suites.prompts import read_prompts
+from rlhf.evaluation.suites.prompts import LoadedSuite, read_prompts
 from rlhf.evaluation.suites.regression import Change
 from rlhf.evaluation.suites.run import (
-    LoadedSuite,
     SuiteRun,
     check_suites,
     judge_keys,
@@ -41,7 +41,7 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
     Raises:
         RLHFError: as the functions that it calls; a regression after everything is written.
     """
-    begin_run(run_config)
+    begin_run(run_config, continues=True)
     folder, seed = Path(run_config.output_dir), run_config.seed
 
     # Check
@@ -57,8 +57,8 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
         return
 
     # Sample and score
-    on_main_process(lambda: open_run_folder(run_config, config))
-    run = run_suites(loaded, config, seed=seed, baseline=baseline, log=print_once)
+    on_main_process(lambda: open_run_folder(run_config, config, continues=True))
+    run = run_suites(loaded, config, seed=seed, baseline=baseline, log=print_once, folder=folder)
     run = replace(run, notes=[*notes, *run.notes])
 
     # Write
@@ -126,6 +126,7 @@ def save(
         "notes": list(run.notes),
     }
     write_results(folder, run.results, content)
+    delete_journals(folder)
     models = list(named_paths(config.models, "models"))
     print_table(run.results, models, ", ".join(one.suite.name for one in loaded))
     for figure, count in run.ungraded.items():

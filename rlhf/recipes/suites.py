@@ -3,8 +3,8 @@
     rlhf evaluate --suite recipes/suites --models runs/ppo --output_dir OUT --baseline runs/last
 
 A suite is a folder with suite.yaml and its prompts. Writes evaluation.json, suite_answers.jsonl and
-report.html into output_dir. Exit status 1 if a figure is worse than in baseline, the output_dir of
-an earlier run, by more than chance explains.
+report.html into output_dir. The same command continues an interrupted run. Exit status 1 if a
+figure is worse than in baseline, the output_dir of an earlier run, by more than chance explains.
 """
 
 from pathlib import Path

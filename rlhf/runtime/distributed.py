@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rlhf.errors import STATUS_DONE, ConfigError, RLHFError, status_of
 from rlhf.runtime.malloc import keep_freed_memory
@@ -13,6 +13,7 @@ from rlhf.runtime.threads import choose_threads
 
 # Environment variables that accelerate's launcher sets if its configuration asks for sharding.
 SHARDING = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEED"}
+T = TypeVar("T")
 Sharding = Literal["none", "fsdp", "fsdp_or_deepspeed"]
 """What a recipe can shard its models with. It applies FSDP itself, accelerate applies DeepSpeed."""
 WORLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by a launcher for its workers
@@ -68,6 +69,14 @@ def on_main_process(action: Callable[[], object]) -> None:
         raise error
     if status != STATUS_DONE:
         sys.exit(status)
+
+
+def gathered(items: list[T]) -> list[T]:
+    """The items of all processes, those of the first one first. Call this on every process."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    return gather_object(items) if PartialState().num_processes > 1 else items
 
 
 def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "none") -> int:

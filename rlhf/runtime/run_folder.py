@@ -24,6 +24,9 @@ CONFIG = "config.yaml"
 LATEST = "latest"  # the newest checkpoint of output_dir, as a value of resume_from_checkpoint
 MODEL_FILES = ("config.json", "adapter_config.json")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+# Responses of an interrupted evaluation or run of suites, of each process. Results replace them.
+JOURNALS = ("answers.jsonl.*.partial", "suite_answers.jsonl.*.partial")
+RESULTS = "evaluation.json"
 # What runs write, and so all that `overwrite` deletes. rejected.jsonl is not in the list: when the
 # folder is opened, that file is already the new run's.
 MADE = (
@@ -33,8 +36,8 @@ MADE = (
     *("adapter", "merged_base", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("vocab.txt", "merges.txt", "chat_template.jinja"),
-    *("evaluation.json", "answers.jsonl", "suite_answers.jsonl", "gate.json", "best"),
-    *("stage.json",),
+    *(RESULTS, "answers.jsonl", "suite_answers.jsonl", "gate.json", "best"),
+    *("stage.json", *JOURNALS),
 )
 
 
@@ -121,10 +124,11 @@ def check_upload(hub_id: str | None) -> None:
         )
 
 
-def begin_run(run: RunConfig, *, sharding: Sharding = "none") -> int:
+def begin_run(run: RunConfig, *, sharding: Sharding = "none", continues: bool = False) -> int:
     """The number of processes, once they form one group and `output_dir` is free for this run.
 
-    The first call of a recipe, on every process. `sharding` is that of `start_processes`.
+    The first call of a recipe, on every process. `sharding` is that of `start_processes`,
+    `continues` that of `claim_run_folder`.
 
     Raises:
         ConfigError: as `check_upload`, `start_processes` and `claim_run_folder`.
@@ -133,14 +137,18 @@ def begin_run(run: RunConfig, *, sharding: Sharding = "none") -> int:
     check_upload(run.push_to_hub)
     world_size = start_processes(run.cpu_threads, sharding=sharding)
     quiet_logs()
-    on_main_process(lambda: claim_run_folder(run))
+    on_main_process(lambda: claim_run_folder(run, continues=continues))
     return world_size
 
 
-def claim_run_folder(run: RunConfig) -> Path:
+def claim_run_folder(run: RunConfig, *, continues: bool = False) -> Path:
     """`output_dir`, if it is free for this run. Call it on one process.
 
     It changes nothing, so that a run rejected for its data neither creates nor deletes a folder.
+
+    Args:
+        run: names the folder.
+        continues: whether the run continues an interrupted evaluation in the folder unasked.
 
     Raises:
         ConfigError: the folder cannot be created or written, or another process works in it, or it
@@ -155,7 +163,8 @@ def claim_run_folder(run: RunConfig) -> Path:
         )
     check_own_folder(folder)
     check_not_locked(folder)
-    if holds_run(folder) and not (run.overwrite or run.resume_from_checkpoint):
+    may_use = run.overwrite or run.resume_from_checkpoint
+    if holds_run(folder) and not (may_use or (continues and was_interrupted(folder))):
         raise ConfigError(
             f"output_dir {folder} already holds a run; resume it with resume_from_checkpoint="
             f"{LATEST}, replace it with overwrite=true, or name another folder.",
@@ -198,19 +207,19 @@ def check_own_folder(folder: Path) -> None:
         )
 
 
-def open_run_folder(run: RunConfig, *configs: "DataclassInstance") -> Path:
+def open_run_folder(run: RunConfig, *configs: "DataclassInstance", continues: bool = False) -> Path:
     """Create `output_dir`, lock it until this process ends, and write the resolved config.yaml.
 
     With `overwrite`, the files of an earlier run there are deleted first, and nothing else. Call
-    it on one process; the lock holds for all.
+    it on one process; the lock holds for all. `continues` is that of `claim_run_folder`.
 
     Raises:
         ConfigError: as `claim_run_folder`; or a file that the run reads would be deleted.
     """
-    folder = claim_run_folder(run)
+    folder = claim_run_folder(run, continues=continues)
     make_folder(folder)
     hold(folder)
-    claim_run_folder(run)  # another run may have used the folder in between
+    claim_run_folder(run, continues=continues)  # another run may have used the folder in between
     if run.overwrite:
         check_inputs_outside(folder, run, *configs)
         delete_run(folder)
@@ -228,6 +237,12 @@ def delete_run(folder: Path) -> None:
 def holds_run(folder: Path) -> bool:
     """Whether the folder has the files of a finished or unfinished run."""
     return (folder / CONFIG).exists() or bool(checkpoints(folder))
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether the folder has responses of an evaluation that has no results."""
+    has_responses = any(path for pattern in JOURNALS for path in folder.glob(pattern))
+    return has_responses and not (folder / RESULTS).exists()
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from rlhf.manifest import write_manifest
 from rlhf.models.load import load_policy, new_reward_model
 from rlhf.models.save import save_policy, save_reward_model
 from rlhf.rewards.model import RewardModel
+from rlhf.rollouts.native import NativeEngine
 from rlhf.training.common.provenance import stage_manifest
 from tests.tiny_models import make_model
 
@@ -106,7 +107,7 @@ def test_responses_survive_a_judge_that_fails(root, tmp_path, monkeypatch, capsy
     output = tmp_path / "run"
     words = [f"--gold={tmp_path}/bad.py:score"]
     assert _evaluate(root, monkeypatch, folder, output, *words) == 1
-    assert f"--answers {output}/answers.jsonl" in capsys.readouterr().out
+    assert "the same command" in capsys.readouterr().out
     before = [r.text for r in read_records(output / "answers.jsonl") if r.model == "second"]
     words = [f"--gold={folder}/gold.py:score", f"--answers={output}/answers.jsonl"]
     words += ["--resume_from_checkpoint=latest"]
@@ -117,6 +118,61 @@ def test_responses_survive_a_judge_that_fails(root, tmp_path, monkeypatch, capsy
     assert "no train_data" in capsys.readouterr().out
     assert json.loads((output / "evaluation.json").read_text())["contaminated_prompts"] is None
     assert "Contamination was not checked" in (output / "report.html").read_text()
+
+
+def _files(folder):
+    """The results in a folder, by name."""
+    texts = {path.name: path for path in folder.rglob("*.json*")}
+    return {name: path.read_text() for name, path in texts.items()}
+
+
+def test_interrupted_evaluation_equals_the_uninterrupted_one(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    """Two models, three batches of two prompts each; the fifth batch is interrupted, then the
+    judge fails. The second command samples two batches, the third one none."""
+    (tmp_path / "gold.py").write_text(GOLD)
+    words = [f"--gold={tmp_path}/gold.py:score", "--per_device_eval_batch_size=6"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "whole", *words) == 0
+    generate, batches = NativeEngine.generate, []
+
+    def interrupted(engine, batch, sampling):
+        batches.append(batch.prompts[0])
+        if len(batches) == 5:
+            raise KeyboardInterrupt
+        return generate(engine, batch, sampling)
+
+    monkeypatch.setattr(NativeEngine, "generate", interrupted)
+    output = tmp_path / "run"
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 130
+    assert len((output / "answers.jsonl.0.partial").read_text().splitlines()) == 1 + 4 * 6
+    (tmp_path / "gold.py").write_text(GOLD.replace("float(len(text))", "1 / 0"))
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 1
+    assert len(batches) == 7
+    assert "continues after 24 responses" in capsys.readouterr().out
+    (tmp_path / "gold.py").write_text(GOLD)
+    load = "rlhf.evaluation.core.sample_models.load_evaluated_model"
+    with monkeypatch.context() as patch:
+        patch.setattr(load, lambda *_: pytest.fail("loaded"))
+        assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+    assert _files(output) == _files(tmp_path / "whole")
+    assert (output / "config.yaml").read_text().splitlines()[1:] == (
+        (tmp_path / "whole" / "config.yaml").read_text().splitlines()[1:]
+    )
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 2  # it is complete
+    assert "[run-exists]" in capsys.readouterr().err
+
+
+def test_other_sampling_starts_anew(root, tmp_path, monkeypatch, capsys, folder):
+    """A changed temperature is named, and equals a new run."""
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "hot", "--temperature=2") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("rlhf.evaluation.run.judge_records", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            _evaluate(root, monkeypatch, folder, tmp_path / "run")
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", "--temperature=2") == 0
+    assert "temperature=1.0" in capsys.readouterr().out
+    assert _files(tmp_path / "run") == _files(tmp_path / "hot")
 
 
 def test_resume_with_other_keys_keeps_earlier_results(root, tmp_path, monkeypatch, capsys, folder):

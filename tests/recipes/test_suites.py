@@ -11,6 +11,7 @@ import pytest
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.core.sampling import load_policy_model
+from rlhf.evaluation.suites import respond
 from rlhf.evaluation.suites.answers import answer_suite, read_answers, write_answers
 from rlhf.evaluation.suites.prompts import read_prompts
 from rlhf.evaluation.suites.respond import loaded_model
@@ -83,8 +84,8 @@ def test_second_turn_continues_the_sampled_conversation(folder, model, monkeypat
         prompts = read_prompts(suite, bad_rows)
     chat = load_tokenizer(str(model))
     evaluated = load_policy_model("m", str(model), chat, device="cpu", bf16=False)
-    respond = loaded_model(evaluated, batch_size=4)
-    own = answer_suite("m", respond, suite, prompts, range(6), seed=0)
+    responder = loaded_model(evaluated, batch_size=4)
+    own = answer_suite("m", responder, suite, prompts, range(6), seed=0)
     assert [len(one.responses) for one in own] == [1, 1, 1, 2, 2, 2]
     assert re.findall(f"m, {suite.name}: (.*?)(?:,|$)", capsys.readouterr().out, re.M) == [
         "4 of 6", "6 of 6", "3 of 3",
@@ -99,8 +100,8 @@ def test_second_turn_continues_the_sampled_conversation(folder, model, monkeypat
         num_responses=1, max_new_tokens=6, temperature=0, seed=0, batch_size=None,
     )  # fmt: skip
     assert own[3].responses[1] == expected.text
-    respond = loaded_model(evaluated, batch_size=1)
-    part = answer_suite("m", respond, suite, prompts, [4, 1], seed=0)
+    responder = loaded_model(evaluated, batch_size=1)
+    part = answer_suite("m", responder, suite, prompts, [4, 1], seed=0)
     assert [one.responses for one in part] == [own[4].responses, own[1].responses]
 
 
@@ -155,6 +156,38 @@ def test_regression_ends_with_status_1(root, tmp_path, monkeypatch, capsys, fold
     assert "no prompt in common" in printed.err
     assert "6 prompts" not in printed.out
     assert not (tmp_path / "fifth").exists()
+
+
+def test_interrupted_run_equals_the_uninterrupted_one(
+    root, tmp_path, monkeypatch, capsys, folder, model
+):
+    """12 responses to first turns and 6 to second ones, in batches of 4: 3 and 2. The fourth is
+    interrupted, so two are left; then a figure fails, and nothing is sampled again."""
+    whole, output, words = tmp_path / "whole", tmp_path / "run", ["--per_device_eval_batch_size=4"]
+    assert evaluate(root, monkeypatch, folder, model, whole, *words) == 0
+    generate, batches = respond.generate, []
+
+    def interrupted(*arguments, **keys):
+        batches.append(keys["seed"])
+        if len(batches) == 4:
+            raise KeyboardInterrupt
+        return generate(*arguments, **keys)
+
+    monkeypatch.setattr(respond, "generate", interrupted)
+    assert evaluate(root, monkeypatch, folder, model, output, *words) == 130
+    assert len((output / "suite_answers.jsonl.0.partial").read_text().splitlines()) == 1 + 12
+    with monkeypatch.context() as patch:
+        patch.setattr("rlhf.evaluation.suites.run.score_answers", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(root, monkeypatch, folder, model, output, *words)
+    assert len(batches) == 6
+    load = "rlhf.evaluation.suites.sample.load_policy_model"
+    monkeypatch.setattr(load, lambda *_, **__: pytest.fail("loaded"))
+    assert evaluate(root, monkeypatch, folder, model, output, *words) == 0
+    assert "continues after 18 responses" in capsys.readouterr().out
+    for name in ("evaluation.json", "suite_answers.jsonl"):
+        assert (output / name).read_text() == (whole / name).read_text()
+    assert not (output / "suite_answers.jsonl.0.partial").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,23 @@ def test_taken_folder_needs_resume_or_overwrite(tmp_path):
     assert not (folder / "metrics.jsonl").exists()
 
 
+def test_only_an_evaluation_continues_an_interrupted_one_unasked(tmp_path):
+    """A training would replace its files; finished results are never replaced unasked."""
+    run = RunConfig(output_dir=str(tmp_path))
+    open_run_folder(run)
+    with raises("run-exists", "output_dir"):
+        claim_run_folder(run, continues=True)
+    (tmp_path / "answers.jsonl.0.partial").touch()
+    claim_run_folder(run, continues=True)
+    with raises("run-exists", "output_dir"):
+        claim_run_folder(run)
+    (tmp_path / "evaluation.json").touch()
+    with raises("run-exists", "output_dir"):
+        claim_run_folder(run, continues=True)
+    open_run_folder(RunConfig(output_dir=run.output_dir, overwrite=True))
+    assert not (tmp_path / "answers.jsonl.0.partial").exists()
+
+
 def test_overwrite_deletes_only_the_files_of_runs(tmp_path):
     run = RunConfig(output_dir=str(tmp_path), overwrite=True)
     open_run_folder(run)

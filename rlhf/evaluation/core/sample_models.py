@@ -1,16 +1,31 @@
 """Responses of all models of an evaluation: those that are loaded, and those behind addresses."""
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from accelerate import PartialState
 
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.engine import engine_of
-from rlhf.evaluation.core.records import Record
-from rlhf.evaluation.core.sampling import EvaluatedModel, load_evaluated_model, sample_records
+from rlhf.evaluation.core.record_journal import (
+    RecordJournal,
+    journal_file,
+    kept_line,
+    settings_of,
+)
+from rlhf.evaluation.core.records import RECORDS_FILE, Record
+from rlhf.evaluation.core.sampling import (
+    EvaluatedModel,
+    kept_records,
+    load_evaluated_model,
+    sample_records,
+)
 from rlhf.evaluation.core.served import served_records
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.rollouts.sample_journal import SampleJournal
+from rlhf.runtime.distributed import gathered
 from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
 
@@ -23,6 +38,7 @@ def sample_models(
     log: Callable[[str], None],
     *,
     folder: Path,
+    keeps: bool = False,
 ) -> list[Record]:
     """Every model's responses to `rows[i] for i in indices`, one model after the other.
 
@@ -32,13 +48,41 @@ def sample_models(
         config: models, engine and sampling parameters.
         seed: of the evaluation.
         log: called with the progress.
-        folder: for the log of an engine.
+        folder: for the log of an engine, and for a journal.
+        keeps: whether responses are written into a journal as they are sampled, and those of an
+            interrupted call with the same arguments are taken from there. `delete_journals`
+            deletes it.
     """
-    reference = _reference(config, log)
+    file = journal_file(folder, RECORDS_FILE) if keeps else None
+    settings = settings_of(config, rows, seed) if keeps else {}
+    names = list(config.model_paths)
+    with RecordJournal(
+        SampleJournal(file, settings, log), names, config.num_generations
+    ) as journal:
+        if file is not None:
+            log(kept_line(file, journal.num_records))
+        return _sampled(rows, indices, config, seed, log, folder=folder, journal=journal)
+
+
+def _sampled(
+    rows: Sequence[PromptRow],
+    indices: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+    log: Callable[[str], None],
+    *,
+    folder: Path,
+    journal: RecordJournal,
+) -> list[Record]:
+    """`sample_models`; weights of models whose responses the journal has are not loaded."""
+    missing = _missing(journal, indices, config)
+    reference = _reference(config, log) if missing & config.loaded_paths.keys() else None
 
     def of_loaded(evaluated: EvaluatedModel, path: str) -> list[Record]:
         with engine_of(evaluated, path, rows[0], config, seed=seed, folder=folder) as engine:
-            return sample_records(evaluated, reference, rows, indices, config, seed, engine)
+            return sample_records(
+                evaluated, reference, rows, indices, config, seed, engine, journal
+            )
 
     responses = counted(config.num_generations, "response")
     records: list[Record] = []
@@ -46,7 +90,9 @@ def sample_models(
         log(f"{name}: {responses} to each of {len(rows)} prompts")
         if (served := config.served.get(name)) is not None:
             log(f"{name}: only sampled from, at {served.address}; no KL and no reference loss")
-            records += served_records(name, served, rows, indices, config, seed)
+            records += served_records(name, served, rows, indices, config, seed, journal)
+        elif name not in missing:
+            records += kept_records(journal, name, _tokenizer(path, config), rows, indices, config)
         elif reference is not None and name == reference.name:
             records += of_loaded(reference, path)
         else:
@@ -54,6 +100,14 @@ def sample_models(
             records += of_loaded(evaluated, path)
             del evaluated
     return records
+
+
+def _missing(
+    journal: RecordJournal, indices: Sequence[int], config: EvaluateConfig
+) -> AbstractSet[str]:
+    """The models of which the journal of some process lacks records: all processes load them."""
+    names = config.model_paths
+    return {*gathered([name for name in names if journal.of_prompts(name, indices) is None])}
 
 
 def _reference(config: EvaluateConfig, log: Callable[[str], None]) -> EvaluatedModel | None:
@@ -78,11 +132,13 @@ def token_counter(config: EvaluateConfig, sampled: Sequence[Record]) -> Callable
     paths = config.loaded_paths
     if paths:
         path = paths.get(config.baseline_name, next(iter(paths.values())))
-        chat = tokenizer_of_model(
-            path, config.chat_template, template_kwargs=config.template_kwargs
-        )
+        chat = _tokenizer(path, config)
         return lambda text: len(chat.tokenizer(text, add_special_tokens=False)["input_ids"])
     num_characters = sum(len(record.response) for record in sampled)
     num_tokens = sum(record.num_tokens - record.ended_with_eos for record in sampled)
     per_character = num_tokens / num_characters if num_characters else 1.0
     return lambda text: round(per_character * len(text))
+
+
+def _tokenizer(path: str, config: EvaluateConfig) -> ChatTokenizer:
+    return tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)

@@ -1,6 +1,6 @@
 """Sample responses from a model and measure its KL from the reference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.kl import sequence_kl
+from rlhf.evaluation.core.record_journal import RecordJournal
 from rlhf.evaluation.core.records import Record
 from rlhf.manifest import hash_text
 from rlhf.models.forward import response_logprobs
@@ -64,6 +65,7 @@ def sample_records(
     config: EvaluateConfig,
     seed: int,
     engine: RolloutEngine | None = None,
+    journal: RecordJournal | None = None,
 ) -> list[Record]:
     """`num_generations` responses of the model to each of `rows[i] for i in indices`.
 
@@ -80,27 +82,60 @@ def sample_records(
         config: sampling parameters.
         seed: of the evaluation.
         engine: samples, with the model's weights; default: rlhf's decoder.
+        journal: batches of records that it has are not sampled, and the others are added to it.
     """
     if engine is None:
         engine = NativeEngine()
         engine.update_weights(evaluated.model)
     comparable = reference if reference and same_vocabulary(evaluated, reference) else None
-    encoded = {i: prompt_ids(evaluated.chat, rows[i].prompt, rows[i].tools) for i in indices}
+    records: list[Record] = []
+    for encoded in _batches(evaluated.chat, rows, indices, config):
+        chosen = list(encoded)
+        kept = journal.of_prompts(evaluated.name, chosen) if journal else None
+        if kept is None:
+            batch = prompt_batch(
+                list(encoded.values()),
+                [rows[i].prompt for i in chosen],
+                prompt_indices=chosen,
+                num_responses=config.num_generations,
+                pad_token_id=evaluated.chat.pad_token_id,
+                device=evaluated.model.device,
+            )
+            kept = _sample_batch(evaluated, comparable, engine, batch, chosen, config, seed)
+            if journal:
+                journal.add(kept)
+        records += kept
+    return records
+
+
+def kept_records(
+    journal: RecordJournal,
+    name: str,
+    chat: ChatTokenizer,
+    rows: Sequence[PromptRow],
+    indices: Sequence[int],
+    config: EvaluateConfig,
+) -> list[Record]:
+    """What `sample_records` returns if the journal has all of it, in the same order.
+
+    The order decides which texts a reward model reads together, and so the last bits of its scores.
+    """
+    batches = _batches(chat, rows, indices, config)
+    return [record for each in batches for record in journal.of_prompts(name, list(each)) or ()]
+
+
+def _batches(
+    chat: ChatTokenizer,
+    rows: Sequence[PromptRow],
+    indices: Sequence[int],
+    config: EvaluateConfig,
+) -> Iterator[dict[int, list[int]]]:
+    """Batches of prompts of similar length: the token ids of each by its index."""
+    encoded = {i: prompt_ids(chat, rows[i].prompt, rows[i].tools) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
     step = max(1, config.per_device_eval_batch_size // config.num_generations)
-    records: list[Record] = []
     for start in range(0, len(by_length), step):
-        chosen = by_length[start : start + step]
-        batch = prompt_batch(
-            [encoded[i] for i in chosen],
-            [rows[i].prompt for i in chosen],
-            prompt_indices=chosen,
-            num_responses=config.num_generations,
-            pad_token_id=evaluated.chat.pad_token_id,
-            device=evaluated.model.device,
-        )
-        records += _sample_batch(evaluated, comparable, engine, batch, chosen, config, seed)
-    return records
+        yield {i: encoded[i] for i in by_length[start : start + step]}
 
 
 def same_vocabulary(first: EvaluatedModel, second: EvaluatedModel) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rlhf.errors import TrainingError
 from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.record_journal import RecordJournal
 from rlhf.evaluation.core.records import Record
 from rlhf.manifest import hash_text
 from rlhf.rollouts.chat_server import ServedModel, respond, run_together, served_models
@@ -28,6 +29,7 @@ def served_records(
     indices: Sequence[int],
     config: EvaluateConfig,
     seed: int,
+    journal: RecordJournal | None = None,
 ) -> list[Record]:
     """`num_generations` responses to each of `rows[i] for i in indices`, without KL and loss.
 
@@ -40,6 +42,7 @@ def served_records(
         indices: the rows to sample responses for.
         config: sampling parameters.
         seed: of the evaluation.
+        journal: records that it has are not asked for, and the others are added to it.
 
     Raises:
         TrainingError: the server was lost, rejects the requests, or counts no tokens.
@@ -49,6 +52,9 @@ def served_records(
 
         def ask(job: tuple[int, int]) -> Record:
             index, sample = job
+            if journal and (kept := journal.get(name, index, sample)):
+                advance(1)
+                return kept
             response = respond(
                 served,
                 rows[index].prompt,
@@ -65,8 +71,7 @@ def served_records(
                     "another server.",
                     code="engine-mismatch",
                 )
-            advance(1)
-            return Record(
+            record = Record(
                 prompt_index=index,
                 sample=sample,
                 model=name,
@@ -76,5 +81,9 @@ def served_records(
                 thought_tokens=response.thought_tokens,
                 ended_with_eos=response.ended,
             )
+            if journal:
+                journal.add([record])
+            advance(1)
+            return record
 
         return run_together(ask, jobs)

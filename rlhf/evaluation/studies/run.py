@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
 from rlhf.data.rows.load import load_texts
 from rlhf.errors import ConfigError
@@ -35,6 +34,7 @@ from rlhf.evaluation.studies.context import StudyContext
 from rlhf.evaluation.studies.frontier import content_of, make_frontier, summary_lines
 from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
 from rlhf.rollouts.engine import RolloutEngine
+from rlhf.runtime.distributed import gathered
 from rlhf.runtime.printing import counted
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ def _llm_verdicts(context: StudyContext, judge: str, remote: RemoteJudge | None)
     )
     context.log(f"{judge} compares {len(pairs)} pairs in both orders")
     compare = remote_judge(remote, context.log) if remote else _local_judge(context, judge)
-    return _gather(compare_pairs(_local_shard(pairs), context.rows, compare))
+    return gathered(compare_pairs(_local_shard(pairs), context.rows, compare))
 
 
 def _local_judge(context: StudyContext, judge: str) -> CompareFunction:
@@ -240,18 +240,13 @@ def _sample(
 def _judge(context: StudyContext, records: list[Record]) -> list[Record]:
     """The records with their scores; complete on all processes."""
     device = PartialState().device
-    return _gather(judge_records(records, context.rows, context.judges, device=device))
+    return gathered(judge_records(records, context.rows, context.judges, device=device))
 
 
 def _local_shard(items: Sequence[T]) -> list[T]:
     """This process's share: every n-th item."""
     state = PartialState()
     return list(items)[state.process_index :: state.num_processes]
-
-
-def _gather(items: list[T]) -> list[T]:
-    """The items of all processes."""
-    return gather_object(items) if PartialState().num_processes > 1 else items
 
 
 def _draw(count: int, at_most: int, seed: int) -> list[int]:

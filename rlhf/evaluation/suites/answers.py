@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.errors import DataError
+from rlhf.evaluation.suites.journal import Turns, num_turns, turns_in_memory
 from rlhf.evaluation.suites.prompts import SuitePrompt
 from rlhf.evaluation.suites.respond import Respond
 from rlhf.evaluation.suites.suite import Suite
@@ -39,6 +40,7 @@ def answer_suite(
     indices: Sequence[int],
     *,
     seed: int,
+    kept: Turns | None = None,
 ) -> list[Answer]:
     """The model's responses to `prompts[i] for i in indices`, turn by turn.
 
@@ -52,6 +54,7 @@ def answer_suite(
         prompts: all prompts of the suite.
         indices: which of them are answered.
         seed: of the run.
+        kept: responses that are there, by turn; the others are added. Default: none.
 
     Raises:
         DataError: a conversation that leaves no room for a response.
@@ -59,12 +62,12 @@ def answer_suite(
     """
     places = [(i, sample) for i in indices for sample in range(suite.num_generations)]
     responses: dict[tuple[int, int], list[str]] = {place: [] for place in places}
-    turns = 1 + max((len(prompts[i].later) for i in indices), default=0)
-    for turn in range(turns):
+    kept = kept or turns_in_memory()
+    for turn in range(num_turns([prompts[i] for i in indices])):
         open_places = [place for place in places if len(prompts[place[0]].later) >= turn]
         conversations = [prompts[place[0]].at_turn(responses[place]) for place in open_places]
         rows = [i * suite.num_generations + sample for i, sample in open_places]
-        texts = respond(suite, conversations, rows, seed + turn)
+        texts = respond(suite, conversations, rows, seed + turn, kept(turn))
         for place, text in zip(open_places, texts, strict=True):
             responses[place].append(text)
     return [

@@ -40,6 +40,14 @@ class SuitePrompt:
         return cast(Prompt, messages)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadedSuite:
+    """A suite with its prompts."""
+
+    suite: Suite
+    prompts: Sequence[SuitePrompt]
+
+
 def read_prompts(suite: Suite, bad_rows: BadRows) -> list[SuitePrompt]:
     """The prompts of a suite, in the order of their file.
 

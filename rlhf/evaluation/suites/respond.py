@@ -6,6 +6,7 @@ from typing import TypeAlias
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.errors import DataError
 from rlhf.evaluation.core.sampling import EvaluatedModel
+from rlhf.evaluation.suites.journal import Turn
 from rlhf.evaluation.suites.suite import Suite
 from rlhf.manifest import hash_text
 from rlhf.models.generation.generate import (
@@ -18,37 +19,39 @@ from rlhf.rollouts.chat_server import ServedModel, respond, run_together
 from rlhf.runtime.progress import progress
 from rlhf.types import Prompt, PromptBatch
 
-Respond: TypeAlias = Callable[[Suite, Sequence[Prompt], Sequence[int], int], list[str]]
-"""(suite, prompts, keys of their random numbers, seed) -> a response to each prompt."""
+Respond: TypeAlias = Callable[[Suite, Sequence[Prompt], Sequence[int], int, Turn], list[str]]
+"""(suite, prompts, their rows, seed, responses that are there) -> a response to each prompt.
+
+The row is the key of a response's random numbers. Responses that are not there are added."""
 
 
 def loaded_model(evaluated: EvaluatedModel, *, batch_size: int) -> Respond:
     """Responses of a model with its tokenizer, `batch_size` at a time."""
 
     def respond_all(
-        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int
+        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int, kept: Turn
     ) -> list[str]:
         chat = evaluated.chat
         encoded = [prompt_ids(chat, prompt) for prompt in prompts]
         _check_room(suite, evaluated, prompts, [len(ids) for ids in encoded])
-        texts = [""] * len(prompts)
         order = sorted(range(len(prompts)), key=lambda place: -len(encoded[place]))
         with progress(f"{evaluated.name}, {suite.name}", len(prompts)) as advance:
             for start in range(0, len(order), batch_size):
                 chosen = order[start : start + batch_size]
-                batch = prompt_batch(
-                    [encoded[place] for place in chosen],
-                    [prompts[place] for place in chosen],
-                    prompt_indices=[rows[place] for place in chosen],
-                    num_responses=1,
-                    pad_token_id=chat.pad_token_id,
-                    device=evaluated.model.device,
-                )
-                responses = _sampled(suite, evaluated, batch, seed)
-                for place, response in zip(chosen, responses, strict=True):
-                    texts[place] = response.text
+                if any(kept.get(rows[place]) is None for place in chosen):
+                    batch = prompt_batch(
+                        [encoded[place] for place in chosen],
+                        [prompts[place] for place in chosen],
+                        prompt_indices=[rows[place] for place in chosen],
+                        num_responses=1,
+                        pad_token_id=chat.pad_token_id,
+                        device=evaluated.model.device,
+                    )
+                    responses = _sampled(suite, evaluated, batch, seed)
+                    for place, response in zip(chosen, responses, strict=True):
+                        kept.add(rows[place], response.text)
                 advance(len(chosen))
-        return texts
+        return kept_texts(suite, prompts, rows, seed, kept)
 
     return respond_all
 
@@ -57,25 +60,34 @@ def served_model(served: ServedModel, template_kwargs: Mapping[str, object] | No
     """Responses of a model behind an address; each request has a seed of its own."""
 
     def respond_all(
-        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int
+        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int, kept: Turn
     ) -> list[str]:
         with progress(f"{served.model}, {suite.name}", len(prompts)) as advance:
 
-            def ask(place: int) -> str:
-                response = respond(
-                    served,
-                    prompts[place],
-                    max_new_tokens=suite.max_completion_length,
-                    temperature=suite.temperature,
-                    seed=int(hash_text(f"{seed} {suite.name} {rows[place]}")[:14], 16),
-                    template_kwargs=template_kwargs,
-                )
+            def ask(place: int) -> None:
+                if kept.get(rows[place]) is None:
+                    response = respond(
+                        served,
+                        prompts[place],
+                        max_new_tokens=suite.max_completion_length,
+                        temperature=suite.temperature,
+                        seed=int(hash_text(f"{seed} {suite.name} {rows[place]}")[:14], 16),
+                        template_kwargs=template_kwargs,
+                    )
+                    kept.add(rows[place], response.text)
                 advance(1)
-                return response.text
 
-            return run_together(ask, range(len(prompts)))
+            run_together(ask, range(len(prompts)))
+        return kept_texts(suite, prompts, rows, seed, kept)
 
     return respond_all
+
+
+def kept_texts(
+    suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int, kept: Turn
+) -> list[str]:
+    """The responses that are there: `Respond` for a model whose responses are complete."""
+    return [text for row in rows if (text := kept.get(row)) is not None]
 
 
 def _sampled(

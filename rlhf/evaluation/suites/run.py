@@ -3,43 +3,31 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 
-from rlhf.data.tokenization.template import parse_template_kwargs
-from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.config import named_paths
 from rlhf.evaluation.core.results import Result
-from rlhf.evaluation.core.sampling import load_policy_model
-from rlhf.evaluation.suites.answers import Answer, answer_suite
+from rlhf.evaluation.suites.answers import Answer
 from rlhf.evaluation.suites.baseline import Baseline
 from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.evaluation.suites.figures import figure_results
 from rlhf.evaluation.suites.judge import JudgeKeys, judge_file
-from rlhf.evaluation.suites.prompts import SuitePrompt
+from rlhf.evaluation.suites.prompts import LoadedSuite
 from rlhf.evaluation.suites.regression import Change, changes
-from rlhf.evaluation.suites.respond import Respond, loaded_model, served_model
+from rlhf.evaluation.suites.sample import sample_suites, suite_tokenizer
 from rlhf.evaluation.suites.scoring import check_figure, score_answers
-from rlhf.evaluation.suites.suite import Suite
-from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.judge import check_judge_file
 from rlhf.rollouts.chat_server import parse_served, served_models
+from rlhf.runtime.distributed import gathered
 from rlhf.runtime.printing import counted
 
 T = TypeVar("T")
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedSuite:
-    """A suite with its prompts."""
-
-    suite: Suite
-    prompts: Sequence[SuitePrompt]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +74,7 @@ def check_suites(
     """
     for path in named_paths(config.models, "models").values():
         if (served := parse_served(path)) is None:
-            _tokenizer(path, config)
+            suite_tokenizer(path, config)
         else:
             served_models(served.address, [served.model])
     keys = judge_keys(config)
@@ -114,6 +102,7 @@ def run_suites(
     seed: int,
     baseline: Baseline | None,
     log: Log,
+    folder: Path | None = None,
 ) -> SuiteRun:
     """Answers, figures and changes; complete on every process.
 
@@ -123,19 +112,15 @@ def run_suites(
         seed: of the run.
         baseline: the earlier run, or None.
         log: called with the progress.
+        folder: where responses are written as they are sampled, and where those of an interrupted
+            call with the same arguments are taken from; None for nowhere. `delete_journals` of
+            the evaluation deletes them.
 
     Raises:
         TrainingError: a score that failed.
     """
     state = PartialState()
-    answers: list[Answer] = []
-    for name, path in named_paths(config.models, "models").items():
-        respond = _responder(name, path, config)
-        for one in loaded:
-            log(f"{name}: {one.suite.name}, {counted(len(one.prompts), 'prompt')}")
-            shard = range(state.process_index, len(one.prompts), state.num_processes)
-            answers += answer_suite(name, respond, one.suite, one.prompts, shard, seed=seed)
-        del respond  # with its model
+    answers = sample_suites(loaded, config, seed, log, folder)
     by_suite = {one.suite.name: one for one in loaded}
     scored: list[Answer] = []
     ungraded: dict[str, int] = {}
@@ -147,7 +132,7 @@ def run_suites(
         )
         scored += part
         ungraded |= {f"{name} {figure}": count for figure, count in missing.items()}
-    everything = _gather(scored)
+    everything = gathered(scored)
     results = [
         result
         for name, one in by_suite.items()
@@ -163,7 +148,7 @@ def run_suites(
     return SuiteRun(
         answers=everything,
         results=results,
-        ungraded=_summed(_gather([ungraded])),
+        ungraded=_summed(gathered([ungraded])),
         changes=found,
         notes=notes,
     )
@@ -210,30 +195,11 @@ def judge_keys(config: SuiteConfig) -> JudgeKeys:
     )
 
 
-def _responder(name: str, path: str, config: SuiteConfig) -> Respond:
-    """The model, loaded here or behind its address."""
-    if (served := parse_served(path)) is not None:
-        return served_model(served, parse_template_kwargs(config.chat_template_kwargs))
-    chat, device = _tokenizer(path, config), PartialState().device
-    evaluated = load_policy_model(name, path, chat, device=device, bf16=config.bf16)
-    return loaded_model(evaluated, batch_size=config.per_device_eval_batch_size)
-
-
 def _drawn(prompts: Sequence[T], at_most: int | None, seed: int) -> list[T]:
     if at_most is None or at_most >= len(prompts):
         return list(prompts)
     picked = random.Random(seed).sample(range(len(prompts)), at_most)
     return [prompts[index] for index in sorted(picked)]
-
-
-def _tokenizer(path: str, config: SuiteConfig) -> ChatTokenizer:
-    variables = parse_template_kwargs(config.chat_template_kwargs)
-    return load_checked_tokenizer(path, config.chat_template, template_kwargs=variables)[0]
-
-
-def _gather(items: list[T]) -> list[T]:
-    """The items of all processes."""
-    return gather_object(items) if PartialState().num_processes > 1 else items
 
 
 def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
