@@ -7,7 +7,6 @@ model and its labels. With --results FILE seeds in that file are not run, and ot
 it. Complete stages are not run again.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,13 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
 from recipes.pocket.seeds import run_chain  # noqa: E402
-from recipes.seed_results import (  # noqa: E402
-    Numbers,
-    add_seed,
-    interval,
-    mean_of,
-    read_numbers,
-)
+from recipes.seed_results import Numbers, interval, mean_of  # noqa: E402
+from recipes.seed_runs import run_missing, seed_parser  # noqa: E402
 
 ALIGN, COMPARE = "recipes/pocket/align.yaml", "recipes/pocket/compare.yaml"
 ESTIMATES = {"win_rate": "win rate", "kl": "KL", "reward": "reward", "score": "gold"}
@@ -83,26 +77,9 @@ def as_table(seeds: Sequence[Numbers]) -> str:
 
 def main() -> None:
     """Run the missing seeds and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument(
-        "--output_dir", default="runs/pocket-compare-seeds", help="parent of the seed-N folders"
-    )
-    parser.add_argument(
-        "--results", type=Path, help="file of results (default: results.jsonl in the output folder)"
-    )
-    args = parser.parse_args()
+    args = seed_parser(__doc__ or "", "runs/pocket-compare-seeds", range(5)).parse_args()
     folder = Path(args.output_dir).resolve()
-    results = args.results or folder / "results.jsonl"
-    for seed in args.seeds:
-        if args.results and seed in read_numbers(results):
-            print(f"seed {seed}: its results are in {results}")
-            continue
-        add_seed(results, seed, run(folder / f"seed-{seed}", seed), threads=None)
-    found = read_numbers(results)
-    print(as_table([found[seed] for seed in args.seeds]))
+    print(as_table([*run_missing(args, folder, run, threads=None).values()]))
 
 
 if __name__ == "__main__":

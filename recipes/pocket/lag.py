@@ -7,7 +7,6 @@ training and one for sampling. Both runs of a seed have the same prompts, and th
 408 held-out prompts. With --results FILE seeds in that file are not run, and others are added.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -22,14 +21,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from recipes.seed_results import (  # noqa: E402
-    Metrics,
-    Numbers,
-    add_seed,
-    interval,
-    mean_of,
-    read_numbers,
-)
+from recipes.seed_results import Metrics, Numbers, interval, mean_of  # noqa: E402
+from recipes.seed_runs import run_missing, seed_parser  # noqa: E402
 from rlhf import PPOConfig, PPOTrainer  # noqa: E402
 
 POCKET = ROOT / "recipes" / "pocket"
@@ -109,29 +102,19 @@ def as_table(seeds: list[Numbers]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run the missing seeds and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--output_dir", default="runs/pocket-lag", help="parent of all runs")
-    parser.add_argument(
-        "--results", type=Path, help="file of results (default: results.jsonl in the output folder)"
-    )
-    args = parser.parse_args()
-    folder = Path(args.output_dir).resolve()
-    results = args.results or folder / "results.jsonl"
-    sft = make_sft(folder / "sft")
+def run_seed(folder: Path, seed: int) -> Metrics:
+    """`run` on one thread, from an SFT model that all seeds share."""
+    sft = make_sft(folder.parent / "sft")
     os.environ["OMP_NUM_THREADS"] = "1"  # without it a trainer takes all cores
     torch.set_num_threads(1)
-    for seed in args.seeds:
-        if seed in read_numbers(results):
-            print(f"seed {seed}: its results are in {results}")
-            continue
-        add_seed(results, seed, run(folder / f"seed-{seed}", sft, seed), threads=1)
-    found = read_numbers(results)
-    print(as_table([found[seed] for seed in args.seeds]))
+    return run(folder, sft, seed)
+
+
+def main() -> None:
+    """Run the missing seeds and print the table."""
+    args = seed_parser(__doc__ or "", "runs/pocket-lag", range(5)).parse_args()
+    folder = Path(args.output_dir).resolve()
+    print(as_table([*run_missing(args, folder, run_seed, threads=1).values()]))
 
 
 if __name__ == "__main__":

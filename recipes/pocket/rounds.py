@@ -29,13 +29,8 @@ sys.path.append(str(ROOT))
 
 from recipes.pocket.gold import score  # noqa: E402
 from recipes.pocket.taste import shorter  # noqa: E402
-from recipes.seed_results import (  # noqa: E402
-    Numbers,
-    add_seed,
-    interval,
-    mean_of,
-    read_numbers,
-)
+from recipes.seed_results import Metrics, Numbers, interval, mean_of  # noqa: E402
+from recipes.seed_runs import run_missing, seed_parser  # noqa: E402
 from rlhf.evaluation.core.results import find, read_results  # noqa: E402
 
 CONFIG = "recipes/pocket/align.yaml"
@@ -126,7 +121,7 @@ def values_of(of_round: Mapping[str, Any]) -> dict[str, float]:
     return {**values, "gap": values["proxy"] - values["gold"], "KL": float(of_round["kl"]["value"])}
 
 
-def as_metrics(table: Table, columns: Sequence[str]) -> dict[str, float]:
+def as_metrics(table: Table, columns: Sequence[str]) -> Metrics:
     """The table as one number per name: `gap, round 1`."""
     return {
         f"{name}, {column}": value
@@ -156,15 +151,8 @@ def as_markdown(columns: Sequence[str], seeds: Mapping[int, Numbers]) -> str:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options, with the keys of `rlhf align` after `--` as `keys`."""
     end = words.index("--") if "--" in words else len(words)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = seed_parser(__doc__ or "", "runs/rounds", range(3))
     parser.add_argument("experiment", choices=["drift", "fresh"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output_dir", default="runs/rounds", help="parent of the folders")
-    parser.add_argument(
-        "--results", type=Path, help="file of results (default: results.jsonl in the output folder)"
-    )
     parser.add_argument("--per_round", type=int, default=500, help="prompts to rank per round")
     parser.add_argument("--kl_coef", type=float, default=0.05, help="of PPO in `fresh`")
     parser.add_argument("--ppo_keys", nargs="*", default=[], help="further keys of PPO")
@@ -182,17 +170,14 @@ def main() -> None:
     columns = list(MODELS)
     if args.experiment == "fresh":
         columns = ["at once", *(f"round {number}" for number in range(1, ROUNDS + 1))]
+
+    def run(folder: Path, seed: int) -> Metrics:
+        table = experiment(folder, seed, keys, args.per_round)
+        return as_metrics(table, columns)
+
+    experiment = drift if args.experiment == "drift" else fresh
     folder = Path(args.output_dir).resolve() / args.experiment
-    results = args.results or folder / "results.jsonl"
-    for seed in args.seeds:
-        if args.results and seed in read_numbers(results):
-            print(f"seed {seed}: its results are in {results}")
-            continue
-        run = drift if args.experiment == "drift" else fresh
-        table = run(folder / f"seed-{seed}", seed, keys, args.per_round)
-        add_seed(results, seed, as_metrics(table, columns), threads=None)
-    seeds = read_numbers(results)
-    print(as_markdown(columns, {seed: seeds[seed] for seed in args.seeds}))
+    print(as_markdown(columns, run_missing(args, folder, run, threads=None)))
 
 
 if __name__ == "__main__":
