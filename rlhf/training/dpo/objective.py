@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from rlhf.data.tokenization.policy_rows import TokenResponse
 from rlhf.manifest import hash_text
 from rlhf.models.response_logprobs import KnownLogprobs, ResponseLogprobs, response_batch
-from rlhf.training.common.loop import BatchLoss, HeldOut
+from rlhf.training.common.objective import BatchLoss, HeldOut
 from rlhf.training.common.sharded import Sharded, sharded
 from rlhf.training.common.sharding import is_sharded
 from rlhf.training.dpo.config import LOSS_KEYS

@@ -12,7 +12,7 @@ from rlhf.manifest import hash_text
 from rlhf.models.response_logprobs import KnownLogprobs, ResponseLogprobs, response_batch
 from rlhf.models.shard import whole
 from rlhf.ops.preference import kto_loss
-from rlhf.training.common.loop import BatchLoss, HeldOut
+from rlhf.training.common.objective import BatchLoss, HeldOut
 from rlhf.training.common.sharded import Sharded, sharded
 from rlhf.training.common.sharding import is_sharded
 from rlhf.training.kto.metrics import ThumbHealth, measure_thumbs

@@ -7,7 +7,7 @@ from torch import nn
 
 from rlhf.manifest import hash_text
 from rlhf.models.scorer import Scorer
-from rlhf.training.common.loop import BatchLoss, HeldOut
+from rlhf.training.common.objective import BatchLoss, HeldOut
 from rlhf.training.common.prompt_groups import by_prompt
 from rlhf.training.common.sharded import Sharded, sharded
 from rlhf.training.common.sharding import is_sharded
