@@ -23,7 +23,7 @@ class SampleJournal(Generic[T]):
     Args:
         path: the file; None keeps the samples in memory only.
         settings: what the samples depend on.
-        log: told that a file of other settings starts anew; without it such a file raises.
+        log: told that a file of other settings is replaced; without it such a file raises.
 
     Raises:
         ConfigError: the file has samples of other settings, and there is no `log`.

@@ -163,7 +163,7 @@ def test_interrupted_evaluation_equals_the_uninterrupted_one(
     assert "[run-exists]" in capsys.readouterr().err
 
 
-def test_other_sampling_starts_anew(root, tmp_path, monkeypatch, capsys, folder):
+def test_responses_of_other_settings_are_sampled_again(root, tmp_path, monkeypatch, capsys, folder):
     """A changed temperature is named, and equals a new run."""
     assert _evaluate(root, monkeypatch, folder, tmp_path / "hot", "--temperature=2") == 0
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Samples on disk: a cut line is dropped, and a file of other settings raises or starts anew."""
+"""Samples on disk: a cut line is dropped, and a file of other settings raises or is replaced."""
 
 from rlhf.rollouts.sample_journal import SampleJournal
 from tests.errors import raises
@@ -21,7 +21,7 @@ def test_journal_drops_a_line_without_its_end(tmp_path):
         SampleJournal(path, {"seed": 2})
 
 
-def test_journal_of_other_settings_starts_anew_where_that_is_logged(tmp_path):
+def test_journal_of_other_settings_is_replaced_where_that_is_logged(tmp_path):
     path, logged = tmp_path / "j", []
     with SampleJournal(path, {"seed": 1, "models": ["a"]}) as journal:
         journal.add(0, 0, ["old"])

@@ -36,10 +36,10 @@ class AnswerJournal:
 
     Args:
         path: the file; None keeps them in memory only.
-        settings: what they depend on; a file of other settings starts anew.
+        settings: what they depend on; a file of other settings is replaced.
         models: their names.
         suites: the prompts of each suite.
-        log: told that a file starts anew.
+        log: told that a file is replaced.
     """
 
     def __init__(
