@@ -1,10 +1,11 @@
 """What is sampled, on disk while it is sampled, so that an interrupted command continues."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Generic, Self, TypeVar
+from typing import IO, Any, Generic, Self, TypeVar
 
 from rlhf.errors import ConfigError
 from rlhf.manifest import MANIFEST, hash_file
@@ -17,8 +18,8 @@ class SampleJournal(Generic[T]):
     """The samples by (prompt index, part), appended to a file as they come.
 
     A part is what is sampled at a time: the responses of one model, or one response of a server.
-    The first line holds the settings; a line that a kill cut off is dropped. `with` closes the
-    file; it stays for the next call.
+    The first line holds the settings. A line that a kill or a full disk cut off is dropped, and
+    what follows it. `with` closes the file; it stays for the next call.
 
     Args:
         path: the file; None keeps the samples in memory only.
@@ -83,12 +84,11 @@ class SampleJournal(Generic[T]):
             self._file.flush()
 
     def _read(self, path: Path, settings: object, log: Callable[[str], None] | None) -> None:
-        """Read the samples of an earlier run, and cut off a line without its end."""
+        """Read the samples of an earlier run, and end the file after its last whole line."""
         if not path.is_file():
             return
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        first, *lines = [json.loads(line) for line in whole.splitlines()] or [settings]
+        whole, length = _whole_lines(path.read_bytes())
+        first, *lines = whole or [settings]
         if first != settings:
             found = f"{path} has responses that were sampled with {_difference(first, settings)}; "
             if log is None:
@@ -101,8 +101,23 @@ class SampleJournal(Generic[T]):
             return
         for prompt, part, *samples in lines:
             self._samples.setdefault(prompt, {})[part] = samples
-        if whole != content:
-            path.write_bytes(whole)
+        os.truncate(path, length)
+
+
+def _whole_lines(content: bytes) -> tuple[list[Any], int]:
+    """The values of the lines before the first one that was cut off, and their length in bytes."""
+    values: list[Any] = []
+    length = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        values.append(value)
+        length += len(line)
+    return values, length
 
 
 def model_version(model: str) -> str:

@@ -1,16 +1,20 @@
 """Samples on disk: a cut line is dropped, and a file of other settings raises or is replaced."""
 
+import pytest
+
 from rlhf.rollouts.sample_journal import SampleJournal
 from tests.errors import raises
 
 
-def test_journal_drops_a_line_without_its_end(tmp_path):
+@pytest.mark.parametrize("cut", ['[5, 0, "cut o', '[5, 0, "cut"]', '[5, 0, "c[6, 0, "after"]\n'])
+def test_journal_drops_a_line_that_was_cut_off(tmp_path, cut):
+    """Without its end, or with the next one behind it, as a full disk leaves it."""
     path = tmp_path / "j"
     with SampleJournal(path, {"seed": 1}) as journal:
         journal.add(4, 1, ["b", "c"])
         journal.add(4, 0, ["a\n"])
     with path.open("a") as file:
-        file.write('[5, 0, "cut o')
+        file.write(cut)
     with SampleJournal(path, {"seed": 1}) as journal:
         assert journal.of_prompt(4) == ["a\n", "b", "c"]
         assert (journal.num_samples, journal.prompts_with(0)) == (3, {4})
