@@ -11,6 +11,8 @@ from rlhf.errors import ConfigError
 from rlhf.manifest import MANIFEST, hash_file
 
 SUFFIX = ".partial"  # after the name of the output file
+# Weights, configuration, tokenizer and chat template of a model without a manifest.
+VERSIONED = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 T = TypeVar("T")  # a JSON value
 
 
@@ -121,11 +123,12 @@ def _whole_lines(content: bytes) -> tuple[list[Any], int]:
 
 
 def model_version(model: str) -> str:
-    """What changes with the model's weights: its manifest's hash, else its files and times."""
+    """What changes with the model: its manifest's hash, else its files and times."""
     folder = Path(model)
     if (folder / MANIFEST).is_file():
         return hash_file(folder / MANIFEST)
-    stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    paths = sorted(path for pattern in VERSIONED for path in folder.glob(pattern))
+    stats = [(path.name, path.stat()) for path in paths]
     return " ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 

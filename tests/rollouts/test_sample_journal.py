@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlhf.rollouts.sample_journal import SampleJournal
+from rlhf.rollouts.sample_journal import SampleJournal, model_version
 from tests.errors import raises
 
 
@@ -36,3 +36,14 @@ def test_journal_of_other_settings_is_replaced_where_that_is_logged(tmp_path):
     assert "seed=1" in logged[0]
     with SampleJournal(path, {"seed": 2, "models": ["a"]}, logged.append) as journal:
         assert (journal.get(1, 0), journal.num_samples, len(logged)) == ([{"kl": 0.1}], 1, 1)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "chat_template.jinja", "config.json"])
+def test_version_changes_with_any_file_of_the_model(tmp_path, name):
+    """Without a manifest; responses in the model's folder are none of its files."""
+    (tmp_path / name).write_text("a")
+    before = model_version(str(tmp_path))
+    (tmp_path / "out.jsonl.partial").write_text("[]")
+    assert model_version(str(tmp_path)) == before
+    (tmp_path / name).write_text("ab")
+    assert model_version(str(tmp_path)) != before
