@@ -180,6 +180,7 @@ def collect_records(
     *,
     folder: Path | None = None,
     earlier: str | None = None,
+    replaces: bool = False,
 ) -> list[Record]:
     """Scored responses of every model and null baseline to every prompt.
 
@@ -194,8 +195,11 @@ def collect_records(
             interruption and an error of a judge, and the log of an engine; or None. The log is
             then in a temporary folder, which is kept if there is an error.
         earlier: an earlier answers.jsonl to take the models' responses from, instead of sampling.
+        replaces: whether responses of an interrupted call with other arguments are replaced; else
+            they raise.
 
     Raises:
+        ConfigError: `folder` has such responses.
         DataError: `earlier` has other prompts, or lacks responses of a model.
     """
     state, config, rows = PartialState(), prompts.config, prompts.rows
@@ -203,7 +207,14 @@ def collect_records(
     if earlier is None:
         with _log_folder(folder) as logs:
             records = sample_models(
-                rows, shard, config, prompts.seed, log, folder=logs, keeps=folder is not None
+                rows,
+                shard,
+                config,
+                prompts.seed,
+                log,
+                folder=logs,
+                keeps=folder is not None,
+                replaces=replaces,
             )
     else:
         records = unscored_records(Path(earlier), rows, list(config.model_paths), shard)

@@ -8,7 +8,9 @@ from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.run_folder import RunConfig, claim_run_folder
 
 
-def check_paths(run: RunConfig, *keys: str | Sequence[str] | None, continues: bool = False) -> None:
+def check_paths(
+    run: RunConfig, *keys: str | Sequence[str] | None, continues: str | None = None
+) -> None:
     """Check that the output folder is free and that local data files exist.
 
     The run checks both again, seconds later, when it opens the folder and reads the rows.

@@ -20,7 +20,7 @@ from rlhf.evaluation.suites.config import names_suite
 from rlhf.recipes.early_checks import check_paths
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.entrypoint import run
-from rlhf.runtime.run_folder import RunConfig
+from rlhf.runtime.run_folder import EVALUATION_JOURNALS, RunConfig
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def compare_models() -> None:
         print_power_plan(study.pilot, run_config.output_dir)
         return
     check_studies(config, study)
-    check_paths(run_config, config.eval_data, config.train_data, continues=True)
+    check_paths(run_config, config.eval_data, config.train_data, continues=EVALUATION_JOURNALS)
     # This loads torch and transformers, which takes seconds: mistakes in keys are reported before.
     from rlhf.recipes.evaluation_steps import evaluate
 

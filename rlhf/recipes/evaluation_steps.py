@@ -32,7 +32,7 @@ from rlhf.manifest import DataUse
 from rlhf.models.context_length import beyond_training
 from rlhf.report.write import write_report
 from rlhf.runtime.distributed import on_main_process, print_once
-from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.runtime.run_folder import EVALUATION_JOURNALS, RunConfig, begin_run, open_run_folder
 from rlhf.types import PromptRow
 
 
@@ -63,7 +63,7 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
             "skip_plan has no effect on an evaluation, which is not planned; leave it out.",
             code="key-conflict",
         )
-    begin_run(run_config, continues=True)
+    begin_run(run_config, continues=EVALUATION_JOURNALS)
     on_main_process(lambda: check_resumed_keys(run_config, config, study))
     folder, seed = Path(run_config.output_dir), run_config.seed
 
@@ -72,10 +72,14 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
     if run_config.dry_run:
         print_once(*plan(config, study, len(checked.rows)))
         return
-    on_main_process(lambda: open_run_folder(run_config, config, study, continues=True))
-    context = sample_and_judge(checked, config, study, folder, seed)
+    on_main_process(
+        lambda: open_run_folder(run_config, config, study, continues=EVALUATION_JOURNALS)
+    )
+    replaces = run_config.overwrite or run_config.resume_from_checkpoint is not None
+    context = sample_and_judge(checked, config, study, folder, seed, replaces=replaces)
     studies = run_studies(context, checked.remote)
     on_main_process(lambda: write(context, studies, checked))
+    delete_journals(folder)
 
 
 def check(config: EvaluateConfig, study: StudyConfig, folder: Path, seed: int) -> Checked:
@@ -102,12 +106,26 @@ def check(config: EvaluateConfig, study: StudyConfig, folder: Path, seed: int) -
 
 
 def sample_and_judge(
-    checked: Checked, config: EvaluateConfig, study: StudyConfig, folder: Path, seed: int
+    checked: Checked,
+    config: EvaluateConfig,
+    study: StudyConfig,
+    folder: Path,
+    seed: int,
+    *,
+    replaces: bool = False,
 ) -> StudyContext:
-    """The responses with their scores, as the studies see them; complete on every process."""
+    """The responses with their scores, as the studies see them; complete on every process.
+
+    `replaces` is that of `collect_records`.
+    """
     prompts = PromptSet(rows=checked.rows, config=config, seed=seed)
     records = collect_records(
-        prompts, checked.judges, print_once, folder=folder, earlier=study.answers
+        prompts,
+        checked.judges,
+        print_once,
+        folder=folder,
+        earlier=study.answers,
+        replaces=replaces,
     )
     return StudyContext(
         config=config,
@@ -137,6 +155,5 @@ def write(context: StudyContext, studies: StudyResults, checked: Checked) -> Non
         num_examples=config.num_examples,
     )
     evaluation.write(context.folder)
-    delete_journals(context.folder)
     print_table(evaluation.results, list(config.model_paths), evaluation.title)
     print_once(f"report: {write_report(context.folder)}")

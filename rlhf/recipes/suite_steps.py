@@ -27,7 +27,7 @@ from rlhf.manifest import hash_file
 from rlhf.report.write import write_report
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.printing import counted, plain_console
-from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.runtime.run_folder import SUITE_JOURNALS, RunConfig, begin_run, open_run_folder
 
 
 def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence[Suite]) -> None:
@@ -41,7 +41,7 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
     Raises:
         RLHFError: as the functions that it calls; a regression after everything is written.
     """
-    begin_run(run_config, continues=True)
+    begin_run(run_config, continues=SUITE_JOURNALS)
     folder, seed = Path(run_config.output_dir), run_config.seed
 
     # Check
@@ -57,12 +57,21 @@ def evaluate_suites(run_config: RunConfig, config: SuiteConfig, suites: Sequence
         return
 
     # Sample and score
-    on_main_process(lambda: open_run_folder(run_config, config, continues=True))
-    run = run_suites(loaded, config, seed=seed, baseline=baseline, log=print_once, folder=folder)
+    on_main_process(lambda: open_run_folder(run_config, config, continues=SUITE_JOURNALS))
+    run = run_suites(
+        loaded,
+        config,
+        seed=seed,
+        baseline=baseline,
+        log=print_once,
+        folder=folder,
+        replaces=run_config.overwrite,
+    )
     run = replace(run, notes=[*notes, *run.notes])
 
     # Write
     on_main_process(lambda: save(folder, run, loaded, config, graded, seed))
+    delete_journals(folder)
     if baseline is not None:
         run.check_regressions()
 
@@ -126,7 +135,6 @@ def save(
         "notes": list(run.notes),
     }
     write_results(folder, run.results, content)
-    delete_journals(folder)
     models = list(named_paths(config.models, "models"))
     print_table(run.results, models, ", ".join(one.suite.name for one in loaded))
     for figure, count in run.ungraded.items():

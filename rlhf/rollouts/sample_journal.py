@@ -27,6 +27,7 @@ class SampleJournal(Generic[T]):
         path: the file; None keeps the samples in memory only.
         settings: what the samples depend on.
         log: told that a file of other settings is replaced; without it such a file raises.
+        instead: what the user may do instead of continuing a file of other settings.
 
     Raises:
         ConfigError: the file has samples of other settings, and there is no `log`.
@@ -37,6 +38,8 @@ class SampleJournal(Generic[T]):
         path: Path | None,
         settings: Mapping[str, object],
         log: Callable[[str], None] | None = None,
+        *,
+        instead: str = "delete the file",
     ) -> None:
         self._samples: dict[int, dict[int, list[T]]] = {}  # prompt -> part -> samples
         self._lock = threading.Lock()
@@ -44,7 +47,7 @@ class SampleJournal(Generic[T]):
         if path is None:
             return
         as_read = json.loads(json.dumps(settings))
-        self._read(path, as_read, log)
+        self._read(path, as_read, log, instead)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         if not self._file.tell():
@@ -85,7 +88,9 @@ class SampleJournal(Generic[T]):
             self._file.write(json.dumps(content) + "\n")
             self._file.flush()
 
-    def _read(self, path: Path, settings: object, log: Callable[[str], None] | None) -> None:
+    def _read(
+        self, path: Path, settings: object, log: Callable[[str], None] | None, instead: str
+    ) -> None:
         """Read the samples of an earlier run, and end the file after its last whole line."""
         if not path.is_file():
             return
@@ -95,7 +100,7 @@ class SampleJournal(Generic[T]):
             found = f"{path} has responses that were sampled with {_difference(first, settings)}; "
             if log is None:
                 raise ConfigError(
-                    f"{found}repeat that command to continue it, or delete the file.",
+                    f"{found}repeat that command to continue it, or {instead}.",
                     code="other-run",
                 )
             log(f"{found}all are sampled again")

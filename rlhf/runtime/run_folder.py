@@ -25,7 +25,8 @@ LATEST = "latest"  # the newest checkpoint of output_dir, as a value of resume_f
 MODEL_FILES = ("config.json", "adapter_config.json")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # Responses of an interrupted evaluation or run of suites, of each process. Results replace them.
-JOURNALS = ("answers.jsonl.*.partial", "suite_answers.jsonl.*.partial")
+EVALUATION_JOURNALS, SUITE_JOURNALS = "answers.jsonl.*.partial", "suite_answers.jsonl.*.partial"
+JOURNALS = (EVALUATION_JOURNALS, SUITE_JOURNALS)
 RESULTS = "evaluation.json"
 # What runs write, and so all that `overwrite` deletes. rejected.jsonl is not in the list: when the
 # folder is opened, that file is already the new run's.
@@ -124,7 +125,7 @@ def check_upload(hub_id: str | None) -> None:
         )
 
 
-def begin_run(run: RunConfig, *, sharding: Sharding = "none", continues: bool = False) -> int:
+def begin_run(run: RunConfig, *, sharding: Sharding = "none", continues: str | None = None) -> int:
     """The number of processes, once they form one group and `output_dir` is free for this run.
 
     The first call of a recipe, on every process. `sharding` is that of `start_processes`,
@@ -141,14 +142,15 @@ def begin_run(run: RunConfig, *, sharding: Sharding = "none", continues: bool = 
     return world_size
 
 
-def claim_run_folder(run: RunConfig, *, continues: bool = False) -> Path:
+def claim_run_folder(run: RunConfig, *, continues: str | None = None) -> Path:
     """`output_dir`, if it is free for this run. Call it on one process.
 
     It changes nothing, so that a run rejected for its data neither creates nor deletes a folder.
 
     Args:
         run: names the folder.
-        continues: whether the run continues an interrupted evaluation in the folder unasked.
+        continues: the journals of an interrupted run that this one continues unasked:
+            EVALUATION_JOURNALS or SUITE_JOURNALS; None if it continues none.
 
     Raises:
         ConfigError: the folder cannot be created or written, or another process works in it, or it
@@ -164,7 +166,7 @@ def claim_run_folder(run: RunConfig, *, continues: bool = False) -> Path:
     check_own_folder(folder)
     check_not_locked(folder)
     may_use = run.overwrite or run.resume_from_checkpoint
-    if holds_run(folder) and not (may_use or (continues and was_interrupted(folder))):
+    if holds_run(folder) and not (may_use or was_interrupted(folder, continues)):
         raise ConfigError(
             f"output_dir {folder} already holds a run; resume it with resume_from_checkpoint="
             f"{LATEST}, replace it with overwrite=true, or name another folder.",
@@ -207,7 +209,9 @@ def check_own_folder(folder: Path) -> None:
         )
 
 
-def open_run_folder(run: RunConfig, *configs: "DataclassInstance", continues: bool = False) -> Path:
+def open_run_folder(
+    run: RunConfig, *configs: "DataclassInstance", continues: str | None = None
+) -> Path:
     """Create `output_dir`, lock it until this process ends, and write the resolved config.yaml.
 
     With `overwrite`, the files of an earlier run there are deleted first, and nothing else. Call
@@ -239,10 +243,9 @@ def holds_run(folder: Path) -> bool:
     return (folder / CONFIG).exists() or bool(checkpoints(folder))
 
 
-def was_interrupted(folder: Path) -> bool:
-    """Whether the folder has responses of an evaluation that has no results."""
-    has_responses = any(path for pattern in JOURNALS for path in folder.glob(pattern))
-    return has_responses and not (folder / RESULTS).exists()
+def was_interrupted(folder: Path, journals: str | None) -> bool:
+    """Whether the folder has such journals of responses and no results of them."""
+    return journals is not None and any(folder.glob(journals)) and not (folder / RESULTS).exists()
 
 
 def checkpoints(folder: Path) -> list[Path]:

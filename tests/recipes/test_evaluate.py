@@ -107,7 +107,7 @@ def test_responses_survive_a_judge_that_fails(root, tmp_path, monkeypatch, capsy
     output = tmp_path / "run"
     words = [f"--gold={tmp_path}/bad.py:score"]
     assert _evaluate(root, monkeypatch, folder, output, *words) == 1
-    assert "the same command" in capsys.readouterr().out
+    assert "the same command scores them again" in capsys.readouterr().out
     before = [r.text for r in read_records(output / "answers.jsonl") if r.model == "second"]
     words = [f"--gold={folder}/gold.py:score", f"--answers={output}/answers.jsonl"]
     words += ["--resume_from_checkpoint=latest"]
@@ -163,16 +163,26 @@ def test_interrupted_evaluation_equals_the_uninterrupted_one(
     assert "[run-exists]" in capsys.readouterr().err
 
 
-def test_responses_of_other_settings_are_sampled_again(root, tmp_path, monkeypatch, capsys, folder):
-    """A changed temperature is named, and equals a new run."""
+def test_responses_of_other_settings_are_replaced_on_request(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    """A changed temperature is named and replaces nothing unasked; asked, it equals a new run."""
     assert _evaluate(root, monkeypatch, folder, tmp_path / "hot", "--temperature=2") == 0
+    output = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("rlhf.evaluation.run.judge_records", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            _evaluate(root, monkeypatch, folder, tmp_path / "run")
-    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", "--temperature=2") == 0
+            _evaluate(root, monkeypatch, folder, output)
+    before = (output / "answers.jsonl.0.partial").read_text()
+    assert _evaluate(root, monkeypatch, folder, output, "--temperature=2") == 2
+    error = capsys.readouterr().err
+    assert "temperature=1.0" in error
+    assert "--overwrite true. [other-run]" in error
+    assert (output / "answers.jsonl.0.partial").read_text() == before
+    words = ["--temperature=2", "--resume_from_checkpoint=latest"]
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 0
     assert "temperature=1.0" in capsys.readouterr().out
-    assert _files(tmp_path / "run") == _files(tmp_path / "hot")
+    assert _files(output) == _files(tmp_path / "hot")
 
 
 def test_resume_with_other_keys_keeps_earlier_results(root, tmp_path, monkeypatch, capsys, folder):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from rlhf.runtime.run_folder import (
+    EVALUATION_JOURNALS,
+    SUITE_JOURNALS,
     RunConfig,
     begin_run,
     check_upload,
@@ -29,19 +31,20 @@ def test_taken_folder_needs_resume_or_overwrite(tmp_path):
     assert not (folder / "metrics.jsonl").exists()
 
 
-def test_only_an_evaluation_continues_an_interrupted_one_unasked(tmp_path):
-    """A training would replace its files; finished results are never replaced unasked."""
+def test_only_a_run_of_the_same_kind_continues_an_interrupted_one_unasked(tmp_path):
+    """Others would replace its files; finished results are never replaced unasked."""
     run = RunConfig(output_dir=str(tmp_path))
     open_run_folder(run)
     with raises("run-exists", "output_dir"):
-        claim_run_folder(run, continues=True)
+        claim_run_folder(run, continues=EVALUATION_JOURNALS)
     (tmp_path / "answers.jsonl.0.partial").touch()
-    claim_run_folder(run, continues=True)
-    with raises("run-exists", "output_dir"):
-        claim_run_folder(run)
+    claim_run_folder(run, continues=EVALUATION_JOURNALS)
+    for other in (None, SUITE_JOURNALS):
+        with raises("run-exists", "output_dir"):
+            claim_run_folder(run, continues=other)
     (tmp_path / "evaluation.json").touch()
     with raises("run-exists", "output_dir"):
-        claim_run_folder(run, continues=True)
+        claim_run_folder(run, continues=EVALUATION_JOURNALS)
     open_run_folder(RunConfig(output_dir=run.output_dir, overwrite=True))
     assert not (tmp_path / "answers.jsonl.0.partial").exists()
 

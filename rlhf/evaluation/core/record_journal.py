@@ -1,11 +1,11 @@
 """Responses of an evaluation on disk while they are sampled, so that the same command continues."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from accelerate import PartialState
 
@@ -32,17 +32,6 @@ class RecordJournal:
     ) -> None:
         self._journal, self._samples = journal, range(num_generations)
         self._parts = {key: part for part, key in enumerate(product(models, self._samples))}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._journal.__exit__(*error)
-
-    @property
-    def num_records(self) -> int:
-        """How many records there are."""
-        return self._journal.num_samples
 
     def get(self, model: str, prompt: int, sample: int) -> Record | None:
         """A record; None if it is not there."""
@@ -110,22 +99,46 @@ def settings_of(config: EvaluateConfig, rows: Sequence[PromptRow], seed: int) ->
     }
 
 
-def journal_file(folder: Path, answers: str) -> Path:
-    """The journal of this process for the file `answers` of the folder."""
-    return folder / f"{answers}.{PartialState().process_index}{SUFFIX}"
+def open_journal(
+    folder: Path | None,
+    answers: str,
+    settings: Mapping[str, object],
+    log: Callable[[str], None],
+    *,
+    replaces: bool,
+) -> SampleJournal[Any]:
+    """The journal of this process for the file `answers` of the folder.
 
+    Args:
+        folder: the output folder; None keeps the responses in memory only.
+        answers: name of the file that has the responses of all processes in the end.
+        settings: what they depend on.
+        log: told how many responses there are.
+        replaces: whether a journal of other settings is replaced; else it raises.
 
-def kept_line(file: Path, num_responses: int) -> str:
-    """What the command prints about its journal."""
-    found = f"continues after {counted(num_responses, 'response')} in" if num_responses else ""
-    return (
-        f"{found or 'responses are kept in'} {file}; if this run is interrupted, the same command "
-        "continues"
+    Raises:
+        ConfigError: the journal has responses of other settings.
+    """
+    if folder is None:
+        return SampleJournal(None, {})
+    file = folder / f"{answers}.{PartialState().process_index}{SUFFIX}"
+    journal = SampleJournal[Any](
+        file,
+        settings,
+        log if replaces else None,
+        instead="sample all again with --overwrite true",
     )
+    count = journal.num_samples
+    found = f"continues after {counted(count, 'response')} in" if count else "responses are kept in"
+    log(f"{found} {file}; if this run is interrupted, the same command continues")
+    return journal
 
 
 def delete_journals(folder: Path) -> None:
-    """Delete the journals of all processes, once the results are written."""
+    """Delete the journals once the results are written. Call it on all processes.
+
+    Those on another machine may be on its own disk.
+    """
     for pattern in JOURNALS:
         for path in folder.glob(pattern):
-            path.unlink()
+            path.unlink(missing_ok=True)

@@ -9,12 +9,7 @@ from accelerate import PartialState
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.engine import engine_of
-from rlhf.evaluation.core.record_journal import (
-    RecordJournal,
-    journal_file,
-    kept_line,
-    settings_of,
-)
+from rlhf.evaluation.core.record_journal import RecordJournal, open_journal, settings_of
 from rlhf.evaluation.core.records import RECORDS_FILE, Record
 from rlhf.evaluation.core.sampling import (
     EvaluatedModel,
@@ -24,7 +19,6 @@ from rlhf.evaluation.core.sampling import (
 )
 from rlhf.evaluation.core.served import served_records
 from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.rollouts.sample_journal import SampleJournal
 from rlhf.runtime.distributed import gathered
 from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
@@ -39,6 +33,7 @@ def sample_models(
     *,
     folder: Path,
     keeps: bool = False,
+    replaces: bool = False,
 ) -> list[Record]:
     """Every model's responses to `rows[i] for i in indices`, one model after the other.
 
@@ -52,15 +47,16 @@ def sample_models(
         keeps: whether responses are written into a journal as they are sampled, and those of an
             interrupted call with the same arguments are taken from there. `delete_journals`
             deletes it.
+        replaces: as in `open_journal`.
+
+    Raises:
+        ConfigError: as `open_journal`.
     """
-    file = journal_file(folder, RECORDS_FILE) if keeps else None
-    settings = settings_of(config, rows, seed) if keeps else {}
-    names = list(config.model_paths)
-    with RecordJournal(
-        SampleJournal(file, settings, log), names, config.num_generations
-    ) as journal:
-        if file is not None:
-            log(kept_line(file, journal.num_records))
+    settings = settings_of(config, rows, seed)
+    with open_journal(
+        folder if keeps else None, RECORDS_FILE, settings, log, replaces=replaces
+    ) as samples:
+        journal = RecordJournal(samples, list(config.model_paths), config.num_generations)
         return _sampled(rows, indices, config, seed, log, folder=folder, journal=journal)
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Self
 
 from rlhf.evaluation.suites.prompts import SuitePrompt
 from rlhf.rollouts.sample_journal import SampleJournal
@@ -35,38 +33,23 @@ class AnswerJournal:
     """The responses of all models to all turns of all suites.
 
     Args:
-        path: the file; None keeps them in memory only.
-        settings: what they depend on; a file of other settings is replaced.
+        journal: where they are kept.
         models: their names.
         suites: the prompts of each suite.
-        log: told that a file is replaced.
     """
 
     def __init__(
         self,
-        path: Path | None,
-        settings: Mapping[str, object],
+        journal: SampleJournal[str],
         models: Sequence[str],
         suites: Mapping[str, Sequence[SuitePrompt]],
-        log: Callable[[str], None],
     ) -> None:
-        self._journal = SampleJournal[str](path, settings, log)
+        self._journal = journal
         turns = {name: num_turns(prompts) for name, prompts in suites.items()}
         keys = (
             (model, name, turn) for model in models for name in turns for turn in range(turns[name])
         )
         self._parts = {key: part for part, key in enumerate(keys)}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._journal.__exit__(*error)
-
-    @property
-    def num_responses(self) -> int:
-        """How many responses there are."""
-        return self._journal.num_samples
 
     def turns(self, model: str, suite: str) -> Turns:
         """The model's responses to the suite, by turn."""

@@ -103,6 +103,7 @@ def run_suites(
     baseline: Baseline | None,
     log: Log,
     folder: Path | None = None,
+    replaces: bool = False,
 ) -> SuiteRun:
     """Answers, figures and changes; complete on every process.
 
@@ -115,12 +116,14 @@ def run_suites(
         folder: where responses are written as they are sampled, and where those of an interrupted
             call with the same arguments are taken from; None for nowhere. `delete_journals` of
             the evaluation deletes them.
+        replaces: as in `open_journal`.
 
     Raises:
+        ConfigError: as `open_journal`.
         TrainingError: a score that failed.
     """
     state = PartialState()
-    answers = sample_suites(loaded, config, seed, log, folder)
+    answers = sample_suites(loaded, config, seed, log, folder, replaces=replaces)
     by_suite = {one.suite.name: one for one in loaded}
     scored: list[Answer] = []
     ungraded: dict[str, int] = {}

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import named_paths
-from rlhf.evaluation.core.record_journal import journal_file, kept_line, sampling_settings
+from rlhf.evaluation.core.record_journal import open_journal, sampling_settings
 from rlhf.evaluation.core.sampling import load_policy_model
 from rlhf.evaluation.suites.answers import ANSWERS, Answer, answer_suite
 from rlhf.evaluation.suites.config import SuiteConfig
@@ -28,15 +28,22 @@ def sample_suites(
     seed: int,
     log: Callable[[str], None],
     folder: Path | None,
+    *,
+    replaces: bool = False,
 ) -> list[Answer]:
-    """This process's answers of all models to all suites, without values."""
+    """This process's answers of all models to all suites, without values.
+
+    `folder` and `replaces` are those of `run_suites`.
+
+    Raises:
+        ConfigError: as `open_journal`.
+    """
     state, paths = PartialState(), named_paths(config.models, "models")
-    file = None if folder is None else journal_file(folder, ANSWERS)
+    settings = _settings(loaded, config, seed)
     suites = {one.suite.name: one.prompts for one in loaded}
     answers: list[Answer] = []
-    with AnswerJournal(file, _settings(loaded, config, seed), list(paths), suites, log) as journal:
-        if file is not None:
-            log(kept_line(file, journal.num_responses))
+    with open_journal(folder, ANSWERS, settings, log, replaces=replaces) as samples:
+        journal = AnswerJournal(samples, list(paths), suites)
         shards = [
             range(state.process_index, len(one.prompts), state.num_processes) for one in loaded
         ]

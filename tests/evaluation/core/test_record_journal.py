@@ -1,5 +1,7 @@
 """Records on disk: batches that are there are not sampled, and the order stays."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -28,8 +30,10 @@ def config(tmp_path_factory):
     )  # fmt: skip
 
 
+@contextmanager
 def _journal(path):
-    return RecordJournal(SampleJournal(path, {}), ["a", "b"], 2)
+    with SampleJournal(path, {}) as samples:
+        yield RecordJournal(samples, ["a", "b"], 2)
 
 
 def test_records_of_a_journal_equal_sampled_ones_in_order(config, tmp_path, monkeypatch):
