@@ -187,8 +187,8 @@ def _check_gpus() -> None:
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if here > gpus:
         raise ConfigError(
-            f"{here} processes were started on a machine with {gpus} GPU(s), and NCCL needs one "
-            f"for each; launch with --num_processes {gpus}.",
+            f"{here} processes were started on a machine with {gpus} visible GPU(s), and NCCL "
+            f"needs one for each; start {gpus} there: on a single machine, --num_processes {gpus}.",
             code="bad-launch",
         )
 
