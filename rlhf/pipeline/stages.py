@@ -214,11 +214,12 @@ def _same_batch(
 
     file: the stage's YAML file, which `keys` override.
     """
-    times, name = _batches_per_process(config), "gradient_accumulation_steps"
-    steps = settings_of(file, keys).get(name, TrainingConfig.gradient_accumulation_steps)
-    if times == 1 or not isinstance(steps, int):  # the recipe rejects other types
+    if (times := _batches_per_process(config)) == 1:
         return keys
-    return {**keys, name: steps * times}
+    name = "gradient_accumulation_steps"
+    steps = settings_of(file, keys).get(name, TrainingConfig.gradient_accumulation_steps)
+    # The recipe rejects other types.
+    return {**keys, name: steps * times} if isinstance(steps, int) else keys
 
 
 def _ranked(config: AlignConfig, folder: Path, number: int) -> str:
