@@ -17,8 +17,8 @@ def seed_parser(description: str, output_dir: str, seeds: Sequence[int]) -> argp
     parser.add_argument(
         "--results",
         type=Path,
-        help="file of results: seeds in it are not run, others are added to it (default: "
-        "results.jsonl in the output folder, and every seed is run)",
+        help="file of results; seeds in a file that is named are not run (default: results.jsonl "
+        "in the output folder)",
     )
     return parser
 
