@@ -52,14 +52,29 @@ def _parser() -> MarkdownIt:
 
 
 def _list(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A list, unless it is one mark without text: "15." is the answer to a sum."""
+    """A list, unless it is one mark without text: "15." is the answer to a sum.
+
+    If text follows directly, it is an empty item, as in CommonMark: "15.\\nfoo" is no paragraph.
+    """
     line = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
-    is_last = start + 1 >= end or state.isEmpty(start + 1)
-    # In an item of an outer list: the next line is outside of it.
-    is_last = is_last or state.sCount[start + 1] < state.blkIndent <= state.sCount[start]
-    if MARK_ALONE.fullmatch(line) and is_last:
+    if MARK_ALONE.fullmatch(line) and _is_alone(state, start, end):
         return False
     return list_block(state, start, end, silent)
+
+
+def _is_alone(state: StateBlock, start: int, end: int) -> bool:
+    """Whether the block of this line ends with it, as a paragraph too."""
+    following = start + 1
+    if following >= end or state.isEmpty(following):
+        return True
+    if not state.sCount[following] < state.blkIndent <= state.sCount[start]:
+        return False
+    # Outside of the outer item. A paragraph would continue with it, unless it begins a block.
+    parent, state.parentType = state.parentType, "paragraph"
+    rules = state.md.block.ruler.getRules("paragraph")
+    begins_block = any(rule(state, following, end, True) for rule in rules)
+    state.parentType = parent
+    return begins_block
 
 
 def _keep_indentation(state: StateInline, silent: bool) -> bool:

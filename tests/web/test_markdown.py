@@ -35,6 +35,15 @@ def test_lists_with_items_stay_lists():
     assert render("- 1.\n  2. b").count("<li") == 3
 
 
+def test_text_after_a_mark_alone_stays_outside_of_its_item():
+    """As in CommonMark: "15." begins an empty item, and "foo" is not indented to be in it."""
+    paragraph = '<p dir="auto">foo</p>\n'
+    assert render("15.\nfoo") == f'<ol start="15" dir="auto">\n<li></li>\n</ol>\n{paragraph}'
+    assert render("- 15.\nfoo").endswith(f"</ul>\n{paragraph}")
+    assert render("> 15.\nfoo").endswith(f"</blockquote>\n{paragraph}")
+    assert render("- 15.\n# foo").startswith('<ul dir="auto">\n<li>15.</li>\n</ul>')
+
+
 def test_markdown_keeps_structure_and_drops_active_content():
     assert render("**b** `c`") == '<p dir="auto"><strong>b</strong> <code>c</code></p>\n'
     assert "<script" not in render("<script>alert(1)</script>")
