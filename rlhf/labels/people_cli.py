@@ -1,6 +1,7 @@
 """`rlhf label invite | people | token`: access to a store."""
 
 import argparse
+from contextlib import ExitStack
 
 from rich import box
 from rich.console import Console
@@ -25,9 +26,12 @@ def invite(args: argparse.Namespace, console: Console) -> None:
     locations = [entry.store for entry in entries] or [args.store]
     cap, no_cap = _limit(args.cap)
     tokens = {name: access.new_token() for name in args.names}
-    for location in locations:
-        # One transaction: a name that is rejected leaves the links of the others as they were.
-        with LabelStore(location, create=False) as store, store.write() as connection:
+    with ExitStack() as stack:
+        # All or nothing: a rejected name or an unusable store leaves all links as they were, since
+        # every transaction is committed after the last change.
+        stores = [stack.enter_context(LabelStore(place, create=False)) for place in locations]
+        connections = [stack.enter_context(store.write()) for store in stores]
+        for connection in connections:
             for name, token in tokens.items():
                 access.set_link(connection, name, token)
                 update_person(

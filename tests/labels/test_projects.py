@@ -294,6 +294,20 @@ def test_command_invites_to_all_projects(tmp_path, capsys):
         run_command(["label", "serve"])
 
 
+def test_invite_to_a_project_without_a_store_changes_no_project(tmp_path, capsys):
+    """Ann's link to the first project stays valid, and Bob is not invited there."""
+    path, first = tmp_path / "projects.yaml", tmp_path / "a.sqlite"
+    path.write_text("projects: [{name: a, store: a.sqlite}, {name: b, store: b.sqlite}]\n")
+    with LabelStore(first) as store:
+        token = access.invite(store, "Ann")
+    with raises("missing-file", "b.sqlite"):
+        run_command(["label", "invite", "--projects", str(path), "Ann", "Bob"])
+    assert capsys.readouterr().out == ""
+    with LabelStore(first) as store:
+        assert access.log_in(store, token) is not None
+        assert access.names(store) == ["Ann"]
+
+
 def test_hostile_titles_names_and_errors_stay_text():
     pages = page_templates(WebConfig())
     for text in (Path(__file__).parent / "xss.txt").read_text().splitlines():
