@@ -18,6 +18,7 @@ from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rollouts.sample_journal import SampleJournal, model_version
+from rlhf.runtime.printing import counted
 from rlhf.runtime.progress import progress
 from rlhf.types import Prompt, PromptRow
 
@@ -114,12 +115,7 @@ class _Sampling:
     template_kwargs: Mapping[str, object] | None
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.models) <= self.num_responses:
-            raise ConfigError(
-                f"num_responses={self.num_responses} cannot be divided among {len(self.models)} "
-                "models; use at least one response per model.",
-                code="key-conflict",
-            )
+        check_counts(len(self.models), self.num_responses)
 
     @property
     def counts(self) -> list[int]:
@@ -177,6 +173,20 @@ class _Sampling:
         for batch in batches:
             for prompt, samples in batch.items():
                 yield prompt, [sample.response for sample in samples]
+
+
+def check_counts(num_models: int, num_responses: int) -> None:
+    """Check that each model samples a response to each prompt.
+
+    Raises:
+        ConfigError: there is no model, or there are more models than responses.
+    """
+    if not 0 < num_models <= num_responses:
+        raise ConfigError(
+            f"num_responses={num_responses} cannot be divided among "
+            f"{counted(num_models, 'model')}; use at least one response per model.",
+            code="key-conflict",
+        )
 
 
 def sampling_tokenizer(

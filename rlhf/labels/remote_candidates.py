@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
-from rlhf.errors import ConfigError
-from rlhf.labels.candidates import candidates_of
+from rlhf.labels.candidates import candidates_of, check_counts
 from rlhf.labels.records import Candidate
 from rlhf.rollouts.chat_server import respond, run_together, served_models
 from rlhf.rollouts.sample_journal import SampleJournal
@@ -45,7 +44,7 @@ def sample_from_server(
         DataError: prompts that cannot be used.
         TrainingError: the server was lost, or rejects the requests.
     """
-    _check_counts(models, num_responses)
+    check_counts(len(models) or 1, num_responses)
     served = served_models(address, models)
     names = [each.model for each in served]
     loaded = load_prompts(prompts_file, bad_rows=bad_rows)
@@ -103,17 +102,3 @@ def _missing(journal: SampleJournal[str], num_prompts: int, num_responses: int) 
         for number in range(num_responses)
         if prompt not in done[number]
     ]
-
-
-def _check_counts(models: Sequence[str], num_responses: int) -> None:
-    """Check that each model samples a response to each prompt.
-
-    Raises:
-        ConfigError: there are more models than responses.
-    """
-    if len(models) > num_responses:
-        raise ConfigError(
-            f"num_responses={num_responses} cannot be divided among {len(models)} models; use at "
-            "least one response per model.",
-            code="key-conflict",
-        )

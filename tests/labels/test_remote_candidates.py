@@ -76,6 +76,8 @@ def test_wrong_servers_are_named(serve, prompts):
         sample_from_server("127.0.0.1:9", ["x"], prompts, **keys)
     with raises("key-conflict", "num_responses=1"):
         sample_from_server(other.address, ["x", "y"], prompts, **keys)
+    with raises("key-conflict", "num_responses=0"):
+        sample_from_server(other.address, [], prompts, **keys | {"num_responses": 0})
 
 
 def test_command_writes_candidates(serve, prompts, tmp_path):
