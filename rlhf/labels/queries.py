@@ -23,6 +23,7 @@ from rlhf.labels.schema import (
 from rlhf.labels.validation import content_sha256
 
 VARIABLES = 500  # SQLite limits the number of variables in a statement
+EXCLUDED_LABELS = "labels of excluded items"  # a reason for which labels do not count
 Query = TypeVar("Query", bound=sa.Select[Any])
 
 
@@ -157,7 +158,7 @@ def count_uncounted_labels(connection: sa.Connection) -> dict[str, int]:
     query = without_undone(count).where(events.c.kind == SUBMIT)
     is_excluded = events.c.item_id.in_(_excluded())
     counts = {
-        "labels of excluded items": connection.scalar(query.where(is_excluded)),
+        EXCLUDED_LABELS: connection.scalar(query.where(is_excluded)),
         "labels from before their item became a gold item": connection.scalar(
             query.where(sa.not_(is_excluded), _is_idle())
         ),

@@ -11,6 +11,7 @@ from rlhf.labels.form_config import FormConfig
 from rlhf.labels.form_versions import add_form
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Label
+from rlhf.labels.review.decisions import exclude
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
 from rlhf.labels.store import LabelStore
@@ -218,7 +219,20 @@ def test_export_of_an_empty_store_raises(tmp_path, store):
 def test_export_of_a_kind_without_rows_names_what_was_left_out(tmp_path, store):
     import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
     store.submit(Label(item_id=1, annotator="ann", ranks=(1, 1), order_shown=(0, 1)))
-    with raises("no-rows", "p.jsonl", "1 label ", "pairs", "tied pairs: 1"):
+    with raises("no-rows", "p.jsonl", "1 label ", "pairs", "tied pairs: 1", "--kind"):
+        export(store, tmp_path / "p.jsonl", "pairs")
+
+
+def test_export_of_excluded_items_says_to_bring_them_back(tmp_path, store):
+    """No other kind has rows, unless other items are labelled."""
+    import_file(store, write(tmp_path / "c.jsonl", [*SAMPLED, {**SAMPLED[0], "prompt": "other"}]))
+    store.submit(Label(item_id=1, annotator="ann", ranks=(1, 2), order_shown=(0, 1)))
+    exclude(store, 1, "broken")
+    with raises("no-rows", "labels of excluded items: 1", "Bring back") as caught:
+        export(store, tmp_path / "p.jsonl", "pairs")
+    assert "--kind" not in str(caught.value)
+    store.submit(Label(item_id=2, annotator="ann", ranks=(1, 1), order_shown=(0, 1)))
+    with raises("no-rows", "tied pairs: 1", "choose another --kind or bring items back"):
         export(store, tmp_path / "p.jsonl", "pairs")
 
 
