@@ -15,12 +15,12 @@ from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.database import new_id
 from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
-from rlhf.labels.people import num_labels, person_of
+from rlhf.labels.people import person_of
 from rlhf.labels.pre_labels import with_pre_label
 from rlhf.labels.records import LABEL, QUALIFY, REPEAT, AnnotatorProgress, Claim, Judgment
 from rlhf.labels.roles import ANNOTATOR
 from rlhf.labels.schema import DONE, EXPIRED, LATE, LIVE, SKIP, SKIPPED, SUBMIT, UNDO, UNDONE
-from rlhf.labels.selection import Choice, QueueConfig, choose, is_suitable, obstacle
+from rlhf.labels.selection import Choice, QueueConfig, choose, done_and_left, obstacle
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import check_label
 
@@ -179,10 +179,7 @@ class Queue:
         """The annotator's finished and open items, their pace, and the guideline to follow."""
         with self.store.read() as connection:
             person = person_of(connection, annotator)
-            free = is_suitable(connection, person, self.config.overlap)
-            done, left = claim_queries.counts(connection, annotator, free)
-            if person.cap is not None:
-                left = min(left, max(0, person.cap - num_labels(connection, annotator)))
+            done, left = done_and_left(connection, person, self.config)
             seconds = sorted(claim_queries.last_seconds(connection, annotator))
             guideline = guidelines.newest_version(connection)
         return AnnotatorProgress(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rlhf.errors import ConfigError
-from rlhf.labels import qualification
+from rlhf.labels import claim_queries, qualification
 from rlhf.labels.people import Person, num_labels, suitable_tags
 from rlhf.labels.queries import is_free
 from rlhf.labels.records import GOLD_CHECK, LABEL, QUALIFY, REPEAT
@@ -121,10 +121,30 @@ def obstacle(connection: sa.Connection, person: Person, config: QueueConfig) -> 
         return "paused"
     if person.cap is not None and num_labels(connection, person.name) >= person.cap:
         return "cap"
+    return "failed" if _has_failed(connection, person, config) else ""
+
+
+def _has_failed(connection: sa.Connection, person: Person, config: QueueConfig) -> bool:
+    """Whether the person has failed the last round of the qualification."""
     goal = goal_of(config)
-    if goal is not None and qualification.standing(connection, person.name, goal).failed:
-        return "failed"
-    return ""
+    return goal is not None and qualification.standing(connection, person.name, goal).failed
+
+
+def done_and_left(
+    connection: sa.Connection, person: Person, config: QueueConfig
+) -> tuple[int, int]:
+    """(labels of the person, items that are left for them, including the one that they hold).
+
+    Those left are as many as the cap allows, and none after a failed qualification. A pause leaves
+    them.
+    """
+    free = is_suitable(connection, person, config.overlap)
+    done, left = claim_queries.counts(connection, person.name, free)
+    if _has_failed(connection, person, config):
+        return done, 0
+    if person.cap is not None:
+        left = min(left, max(0, person.cap - num_labels(connection, person.name)))
+    return done, left
 
 
 def goal_of(config: QueueConfig) -> qualification.Goal | None:

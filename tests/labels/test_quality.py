@@ -64,6 +64,7 @@ def test_failed_round_is_repeated_with_unseen_items_and_the_last_one_ends(store)
     assert sorted(seen) == [1, 2, 3, 4]
     assert (feedback.standing.failed, feedback.standing.share) == (True, 0.0)
     assert (queue.next("ann"), queue.obstacle("ann")) == (None, "failed")
+    assert (queue.progress("ann").left, queue.progress("bob").left) == (0, 2)
     assert queue.next("bob").purpose == "qualify"  # everybody has a round of their own
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from rlhf.labels import claim_queries
 from rlhf.labels.annotator_stats import AnnotatorStats
 from rlhf.labels.people import Person, everyone, person_of
 from rlhf.labels.review.history import ItemHistory
 from rlhf.labels.schema import claims
-from rlhf.labels.selection import QueueConfig, is_suitable, obstacle
+from rlhf.labels.selection import QueueConfig, done_and_left, obstacle
 from rlhf.labels.shares import Share
 from rlhf.labels.store import LabelStore
 
@@ -45,7 +44,7 @@ class PersonProgress:
     person: Person
     work: Work
     today: Work
-    left: int  # items that are open to them
+    left: int  # items that are open to them, up to their cap
     obstacle: str  # why they get none: "paused", "cap", "failed", "role", or ""
     last_seen: float | None  # seconds since 1970 of their last label, skip or new item
     agreement: Share
@@ -95,14 +94,13 @@ def progress_of(
         rows = []
         for name in names:
             person = person_of(connection, name)
-            free = is_suitable(connection, person, config.overlap)
             own, of = by_person.get(name, {}), shares.get(name)
             rows.append(
                 PersonProgress(
                     person=person,
                     work=_sum(own.values()),
                     today=own.get(days[-1], Work()),
-                    left=claim_queries.counts(connection, name, free)[1],
+                    left=done_and_left(connection, person, config)[1],
                     obstacle=obstacle(connection, person, config),
                     last_seen=seen.get(name),
                     agreement=of.agreement if of else NO_SHARE,

@@ -45,10 +45,8 @@ def page_state(
         "guideline": progress.guideline,
     }
     if claim is None:
-        obstacle = queue.obstacle(annotator)
-        heading, notice = NOTICES[obstacle]
-        left = {"left": 0} if obstacle == "failed" else {}
-        return state | left | {"heading": heading, "notice": notice}
+        heading, notice = NOTICES[queue.obstacle(annotator)]
+        return state | {"heading": heading, "notice": notice}
     prompt = claim.item.prompt
     turns: list[Message]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
