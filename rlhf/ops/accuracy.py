@@ -73,14 +73,32 @@ def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, f
     share = float(correct.sum()) / total
     if groups == 1:
         return share, 0.0, 1.0
-    residuals = correct.double() - share * pairs.double()
-    variance = groups / (groups - 1) * float(residuals.square().sum()) / total**2
+    variance = groups / (groups - 1) * float(_residuals(correct, pairs).square().sum()) / total**2
     # All right or all wrong: no spread to measure, a flip a prompt is the cautious count.
     flips = min(share * (1 - share) / variance, total) if variance > 0 else groups
-    # Of one pair a prompt the share itself tells the spread, as of any coin.
-    estimated = variance > 0 and total > groups
-    low, high = _wilson(share, flips, _student_95(groups) if estimated else NORMAL_95)
+    low, high = _wilson(share, flips, _quantile_95(share_freedom(correct, pairs)))
     return share, low, high
+
+
+def share_freedom(correct: Tensor, pairs: Tensor) -> float:
+    """Degrees of freedom of Student's t in `share_with_interval`; infinity where it is the normal.
+
+    Of one pair a prompt the share itself tells the spread, as of any coin. Pairs that are all right
+    or all wrong have no spread.
+
+    Args:
+        correct: float [G], right pairs of each prompt.
+        pairs: float [G], pairs of each prompt.
+    """
+    groups = int((pairs > 0).sum())
+    if groups < 2 or float(pairs.sum()) <= groups or not bool(_residuals(correct, pairs).any()):
+        return math.inf
+    return groups - 1.0
+
+
+def _residuals(correct: Tensor, pairs: Tensor) -> Tensor:
+    """float64 [G]: right pairs of each prompt minus those of the mean share."""
+    return correct.double() - float(correct.sum()) / float(pairs.sum()) * pairs.double()
 
 
 def auc_with_interval(
@@ -107,24 +125,45 @@ def auc_with_interval(
         auc, low, high; (nan, nan, nan) if all responses are correct or all are wrong, (auc, 0, 1)
         with a single prompt.
     """
-    right, wrong = scores[correct].double(), scores[~correct].double()
-    groups = len(set(group_ids.tolist()))
-    if not (len(right) and len(wrong)):
+    num_right, groups = int(correct.sum()), len(set(group_ids.tolist()))
+    num_wrong = len(correct) - num_right
+    if not (num_right and num_wrong):
         return math.nan, math.nan, math.nan
+    auc, sums = _auc(scores, correct, group_ids)
+    if groups == 1:
+        return auc, 0.0, 1.0
+    variance = groups / (groups - 1) * float(sums.square().sum())
+    fewest = min(groups, num_right, num_wrong)
+    flips = min(auc * (1 - auc) / variance, len(scores)) if variance > 0 else fewest
+    low, high = _wilson(auc, flips, _quantile_95(auc_freedom(scores, correct, group_ids)))
+    return auc, low, high
+
+
+def auc_freedom(scores: Tensor, correct: Tensor, group_ids: Tensor) -> float:
+    """Degrees of freedom of Student's t in `auc_with_interval`; infinity where it is the normal.
+
+    That is an AUC without spread: all pairs are in order, or none is.
+
+    Args:
+        scores: float [B]; some are of correct responses, and some of wrong ones.
+        correct: bool [B].
+        group_ids: long [B], the prompt of each response, 0 … G-1.
+    """
+    groups = len(set(group_ids.tolist()))
+    has_spread = bool(_auc(scores, correct, group_ids)[1].any())
+    return groups - 1.0 if groups > 1 and has_spread else math.inf
+
+
+def _auc(scores: Tensor, correct: Tensor, group_ids: Tensor) -> tuple[float, Tensor]:
+    """The AUC, and float64 [G], the sum in the variance that is squared for each prompt."""
+    right, wrong = scores[correct].double(), scores[~correct].double()
     wins = torch.zeros(len(scores), dtype=torch.float64)
     wins[correct] = _share_below(right, wrong)
     wins[~correct] = 1 - _share_below(wrong, right)
     auc = float(wins[correct].mean())
-    if groups == 1:
-        return auc, 0.0, 1.0
     counts = torch.where(correct, len(right), len(wrong))
     sums = torch.zeros(int(group_ids.max()) + 1, dtype=torch.float64)
-    sums.index_add_(0, group_ids, (wins - auc) / counts)
-    variance = groups / (groups - 1) * float(sums.square().sum())
-    fewest = min(groups, len(right), len(wrong))
-    flips = min(auc * (1 - auc) / variance, len(scores)) if variance > 0 else fewest
-    low, high = _wilson(auc, flips, _student_95(groups) if variance > 0 else NORMAL_95)
-    return auc, low, high
+    return auc, sums.index_add_(0, group_ids, (wins - auc) / counts)
 
 
 def _share_below(values: Tensor, others: Tensor) -> Tensor:
@@ -134,12 +173,14 @@ def _share_below(values: Tensor, others: Tensor) -> Tensor:
     return below.double() / (2 * len(others))
 
 
-def _student_95(groups: int) -> float:
-    """Two-sided 95% quantile of Student's t with `groups` - 1 degrees of freedom."""
+def _quantile_95(freedom: float) -> float:
+    """Two-sided 95% quantile of Student's t; of the normal for infinite degrees of freedom."""
+    if math.isinf(freedom):
+        return NORMAL_95
     from scipy.special import stdtrit  # half a second, and most users of rlhf.ops need none
 
     # stdtrit(f, q) is scipy.stats.t.ppf(q, f), without the half second that scipy.stats loads.
-    return float(stdtrit(groups - 1, 0.975))
+    return float(stdtrit(freedom, 0.975))
 
 
 def _wilson(share: float, flips: float, quantile: float) -> tuple[float, float]:

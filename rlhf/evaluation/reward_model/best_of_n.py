@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average
+from rlhf.evaluation.stats.composite import share_of
 from rlhf.evaluation.stats.win_rate import win
 
 
@@ -45,7 +46,7 @@ def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> li
         rewards = average(
             (prompt, (_pick(scores, n) - mean) / std) for prompt, scores, _ in rankings
         )
-        people = share((prompt, _pick(shares, n)) for prompt, _, shares in rankings)
+        people = share_of((prompt, _pick(shares, n)) for prompt, _, shares in rankings)
         if rewards is None or people is None:
             return []
         curve.append(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, agreement, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, agreement
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.evaluation.stats.composite import share_of
 
 BINS = 10  # of the confidence, from 0.5 to 1
 RESAMPLES = 500
@@ -40,7 +41,7 @@ def reliability_of(cases: Sequence[Case], bin_of: Callable[[float], int]) -> lis
     bins = []
     for number in range(BINS):
         inside = [case for case in cases if bin_of(case[1]) == number]
-        estimate = share((prompt, correct) for prompt, _, correct in inside)
+        estimate = share_of((prompt, correct) for prompt, _, correct in inside)
         if estimate is not None:
             bins.append(
                 Bin(

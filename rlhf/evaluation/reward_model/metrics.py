@@ -16,10 +16,10 @@ from rlhf.evaluation.reward_model.scored_rankings import (
     ScoredRanking,
     agreement,
     average,
-    share,
 )
 from rlhf.evaluation.reward_model.soft import soft_metrics
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife
+from rlhf.evaluation.stats.composite import share_of
 
 Case = tuple[ScoredRanking, int, int]  # a ranking, and the positions of two responses
 MANY_STRENGTHS = 9  # from so many different strengths on they are grouped
@@ -76,7 +76,7 @@ def accuracy(
         value: of a response, by ranking and position; default the score.
         select: which pairs to count; default all.
     """
-    return share(
+    return share_of(
         (one.prompt, agreement(value(one, first), value(one, second), share_of_people))
         for one in scored
         for first, second, share_of_people in one.pairs
@@ -157,12 +157,12 @@ def human_agreement(scored: Sequence[ScoredRanking]) -> Estimate | None:
     for pair, orders in _ordered_by_several(scored).items():
         others = len(orders) - 1
         cases += [(pair[0], (orders.count(order) - 1) / others) for order in orders]
-    return share(cases)
+    return share_of(cases)
 
 
 def tie_rate(scored: Sequence[ScoredRanking]) -> Estimate | None:
     """Share of all pairs of different texts that annotators tied."""
-    return share(
+    return share_of(
         (one.prompt, float(one.ranking.ranks[i] == one.ranking.ranks[j]))
         for one in scored
         for i, j in combinations(range(len(one.scores)), 2)
@@ -202,7 +202,7 @@ def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:
         for better, worse in one.ordered:
             pairs = zip(one.heads[better], one.heads[worse], strict=True)
             cases.append((one.prompt, float(len({a > b for a, b in pairs}) == 1)))
-    return share(cases)
+    return share_of(cases)
 
 
 def _pair_losses(one: ScoredRanking) -> list[float]:

@@ -11,9 +11,9 @@ from rlhf.evaluation.reward_model.scored_rankings import (
     average,
     normalized,
     score_texts,
-    share,
 )
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.evaluation.stats.composite import share_of
 from rlhf.evaluation.stats.win_rate import win
 from rlhf.rewards.shuffled_words import shuffled
 from rlhf.types import Demonstration
@@ -83,5 +83,5 @@ def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> 
     above = None
     if real is not None:
         pairs = enumerate(zip(real, scores, strict=True))
-        above = share((str(i), win(original, altered)) for i, (original, altered) in pairs)
+        above = share_of((str(i), win(original, altered)) for i, (original, altered) in pairs)
     return Probe(name=name, score=mean, demonstrations_above=above)

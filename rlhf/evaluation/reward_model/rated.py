@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,10 +21,11 @@ from rlhf.evaluation.reward_model.calibration import (
     error_of,
 )
 from rlhf.evaluation.reward_model.metrics import accuracy
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife, ratio
+from rlhf.evaluation.stats.composite import share_of
 from rlhf.models.axes import Axis
-from rlhf.ops.accuracy import auc_with_interval
+from rlhf.ops.accuracy import auc_freedom, auc_with_interval
 from rlhf.types import Ranking, RatedResponse
 
 
@@ -53,8 +54,10 @@ def outcome_metrics(scored: Sequence[ScoredResponse], model: str) -> list[Result
     estimates = {
         "auc": _auc(scored, [one.score for one in scored]),
         "length_auc": _auc(scored, [float(one.length) for one in scored]),
-        "accuracy_at_half": share((p, float((value >= 0.5) == (y == 1))) for p, value, y in cases),
-        "rate": share((prompt, correct) for prompt, _, correct in cases),
+        "accuracy_at_half": share_of(
+            (p, float((value >= 0.5) == (y == 1))) for p, value, y in cases
+        ),
+        "rate": share_of((prompt, correct) for prompt, _, correct in cases),
         "brier": average((prompt, (value - y) ** 2) for prompt, value, y in cases),
         "brier_ratio": _brier_ratio(cases, rate),
         "ece": calibration_error_of(cases, probability_bin),
@@ -111,11 +114,13 @@ def correlation(cases: Iterable[tuple[str, float, float]]) -> Estimate | None:
     if z is None or len(others) < 2:
         return None
     estimate = jackknife(z, others)
-    return Estimate(
+    return replace(
+        estimate,
         value=math.tanh(z),
         low=math.tanh(estimate.low),
         high=math.tanh(estimate.high),
         n=len(by_prompt),
+        se=None,
     )
 
 
@@ -211,7 +216,10 @@ def _auc(scored: Sequence[ScoredResponse], values: Sequence[float]) -> Estimate 
     value, low, high = auc_with_interval(torch.tensor(values), correct, torch.tensor(groups))
     if math.isnan(value) or len(numbers) < 2:
         return None
-    return Estimate(value=value, low=low, high=high, n=len(numbers), num_answers=len(scored))
+    freedom = auc_freedom(torch.tensor(values), correct, torch.tensor(groups))
+    return Estimate(
+        value=value, low=low, high=high, n=len(numbers), num_answers=len(scored), freedom=freedom
+    )
 
 
 def _brier_ratio(cases: Sequence[Case], rate: float) -> Estimate | None:

@@ -19,7 +19,6 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.evaluation.stats.bootstrap import Estimate, ratio
 from rlhf.evaluation.stats.win_rate import win
-from rlhf.ops.accuracy import share_with_interval
 from rlhf.rewards.generative import GenerativeReward
 from rlhf.types import Prompt, Ranking, Tools
 
@@ -149,19 +148,6 @@ def agreement(first: float, second: float, share_of_people: float) -> float:
     """
     wins = win(first, second)
     return share_of_people * wins + (1 - share_of_people) * (1 - wins)
-
-
-def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:
-    """Mean of (prompt, number from 0 to 1) cases; None for fewer than two prompts.
-
-    With Wilson's interval over prompts, as the held-out accuracy during training has: a bootstrap
-    of cases that are all correct would give [1, 1].
-    """
-    sums, counts = _by_prompt(cases)
-    if len(counts) < 2:
-        return None
-    value, low, high = share_with_interval(torch.tensor(sums), torch.tensor(counts))
-    return Estimate(value=value, low=low, high=high, n=len(counts), num_answers=int(sum(counts)))
 
 
 def average(cases: Iterable[tuple[str, float]]) -> Estimate | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from rlhf.evaluation.core.results import Result, result_of
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average
+from rlhf.evaluation.stats.composite import share_of
 from rlhf.evaluation.stats.soft_labels import KINDS, kind_of_votes, soft_divergence
 from rlhf.evaluation.stats.win_rate import win
 
@@ -33,7 +34,9 @@ def soft_metrics(scored: Sequence[ScoredRanking], model: str, are_logits: bool) 
     pairs = soft_pairs(scored)
     results = []
     for kind in KINDS:
-        estimate = share((pair.prompt, float(kind_of_votes(pair.share) == kind)) for pair in pairs)
+        estimate = share_of(
+            (pair.prompt, float(kind_of_votes(pair.share) == kind)) for pair in pairs
+        )
         if estimate is not None:
             result = result_of(estimate, "vote_distribution", model)
             results.append(replace(result, axis=kind))

@@ -14,7 +14,7 @@ from rlhf.evaluation.stats.bootstrap import (
     estimate_of,
     resampled_counts,
 )
-from rlhf.ops.accuracy import share_with_interval
+from rlhf.ops.accuracy import share_freedom, share_with_interval
 
 Array = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ def weighted_sum(
 def share_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
     """Mean of (prompt, value from 0 to 1) pairs with Wilson's interval, clustered by prompt.
 
-    None for fewer than two prompts.
+    None for fewer than two prompts. A bootstrap of values that are all 1 would give [1, 1].
     """
     by_prompt = list(term(1.0, "", values).values.values())
     if len(by_prompt) < 2:
@@ -88,7 +88,14 @@ def share_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
     sums = torch.tensor([total for total, _ in by_prompt], dtype=torch.float64)
     counts = torch.tensor([count for _, count in by_prompt], dtype=torch.float64)
     value, low, high = share_with_interval(sums, counts)
-    return Estimate(value=value, low=low, high=high, n=len(by_prompt), num_answers=int(sum(counts)))
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n=len(by_prompt),
+        num_answers=int(counts.sum()),
+        freedom=share_freedom(sums, counts),
+    )
 
 
 def _arrays(one: Term, names: Sequence[str]) -> tuple[Array, Array]:

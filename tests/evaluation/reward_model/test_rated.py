@@ -67,8 +67,19 @@ def test_metrics_of_verdicts():
     assert value(results, "brier_ratio") == pytest.approx(3 / 4)
     assert value(results, "accuracy_at_half") == 0.75
     assert value(results, "rate") == 0.5
+    [auc] = [one for one in results if one.metric == "auc"]
+    # Student's t with three degrees of freedom: 3.1824 and 0.9785 of the interval's standard error.
+    half = (auc.high - auc.low) / 2
+    assert auc.mde == pytest.approx(half * (3.1824 + 0.9785) / 3.1824, rel=1e-4)
     assert value(results, "ece") == pytest.approx(1 / 8)
     assert outcome_metrics(rows[:1], "m") == []
+
+
+def test_correlation_detects_by_students_t():
+    """Of four prompts, three degrees of freedom: 3.1824 and 0.9785."""
+    estimate = correlation([("p", 0.0, 0.0), ("q", 1.0, 1.0), ("r", 2.0, 1.5), ("s", 3.0, 3.5)])
+    half = (estimate.high - estimate.low) / 2
+    assert estimate.mde == pytest.approx(half * (3.1824 + 0.9785) / 3.1824, rel=1e-4)
 
 
 def test_reliability_has_a_bin_for_each_tenth():

@@ -41,6 +41,19 @@ def test_perfect_accuracy_is_not_certain():
     assert estimate.mde == pytest.approx(2.8016 * (1 - estimate.low) / 3.92, rel=1e-3)
 
 
+def test_share_detects_by_the_quantile_of_its_interval():
+    """Five prompts of six pairs: Student's t with four degrees of freedom, 2.7764 and 0.9410. Of
+    one pair a prompt the interval is the normal's, 1.9600 and 0.8416."""
+    several = share_of(
+        (str(n), float(k < right)) for n, right in enumerate([5, 3, 4, 6, 2]) for k in range(6)
+    )
+    half = (several.high - several.low) / 2
+    assert several.mde == pytest.approx(half * (2.7764 + 0.9410) / 2.7764, rel=1e-4)
+    single = share_of((str(n), float(n < 3)) for n in range(5))
+    half = (single.high - single.low) / 2
+    assert single.mde == pytest.approx(half * 2.8016 / 1.9600, rel=1e-4)
+
+
 def test_interval_of_a_total_covers_its_truth():
     """Two subsets of 60 and 30 prompts with accuracies 0.8 and 0.6, the mean of which is 0.7."""
     rng = np.random.default_rng(0)
