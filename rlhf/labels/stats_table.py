@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.evaluation.stats.bradley_terry import MIN_PROMPTS
 from rlhf.labels.answer_stats import AnswerStats
 from rlhf.labels.model_results import ModelResults
 from rlhf.labels.pre_label_effect import PreLabelEffect
@@ -95,7 +96,8 @@ def print_model_results(console: Console, results: ModelResults) -> None:
         padding=(0, 1, 0, 0),
         caption=f"which model won: {counted(results.games, 'comparison')} at "
         f"{counted(results.prompts, 'prompt')}; 95% intervals resample prompts; detects: smallest "
-        "true difference found with 80% power; strength: Bradley-Terry, in nats",
+        "true difference found with 80% power; strength: Bradley-Terry, in nats, without an "
+        f"interval of a model with fewer than {MIN_PROMPTS} prompts",
     )
     table.add_column("model", overflow="fold")
     for name in ("strength", "win rate", "comparisons"):
@@ -132,7 +134,9 @@ def _add_rows(table: Table, label: str, figures: Sequence[Estimate | None], *cel
 
 
 def _interval(one: Estimate | None) -> str:
-    return "-" if one is None else f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+    if one is None:
+        return "-"
+    return f"{one.value:.2f}" + (f" [{one.low:.2f}, {one.high:.2f}]" if one.has_interval else "")
 
 
 def _detects(one: Estimate | None) -> str:

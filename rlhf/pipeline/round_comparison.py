@@ -17,12 +17,12 @@ EVEN = 0.5  # a win rate
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A value and its 95% interval."""
+    """A value and its 95% interval, with infinite ends if there are too few prompts for one."""
 
     value: float
     low: float
     high: float
-    mde: float | None = None  # minimal detectable effect; None for an exact value
+    mde: float | None = None  # minimal detectable effect, see `Estimate`
 
 
 @dataclass(frozen=True, kw_only=True)

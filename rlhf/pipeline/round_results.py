@@ -24,6 +24,7 @@ from rlhf.pipeline.round_comparison import (
 )
 from rlhf.pipeline.rounds import FIRST, align_folder
 from rlhf.pipeline.stages import policies
+from rlhf.runtime.json_numbers import finite_or_null
 
 ROUNDS = "rounds.json"
 
@@ -76,7 +77,8 @@ def round_results(root: Path, number: int, *, patience: int, seed: int) -> Round
 
 def write_round_results(root: Path, results: RoundResults) -> None:
     """Write rounds.json."""
-    write_atomically(root / ROUNDS, json.dumps(asdict(results), indent=2) + "\n")
+    content = finite_or_null(asdict(results))
+    write_atomically(root / ROUNDS, json.dumps(content, indent=2) + "\n")
 
 
 def names_of(root: Path, number: int) -> dict[str, str]:

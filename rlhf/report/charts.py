@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar of a forest plot: a value with its interval."""
+    """One bar of a forest plot: a value with its interval, whose ends may be infinite."""
 
     label: str
     value: float
@@ -109,7 +109,7 @@ def forest_plot(
         parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
         parts.append(
             Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-                tone, x_of(bar.low), x_of(bar.high), y, y
+                tone, x_of(max(bar.low, low)), x_of(min(bar.high, high)), y, y
             )
         )
         parts.append(

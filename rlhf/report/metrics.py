@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from rlhf.report.charts import Dot, forest_plot, scatter
-from rlhf.report.interval import bar_of, interval_text
+from rlhf.report.interval import bar_of, edge_of, interval_text
 from rlhf.report.read import Row, StageView
 from rlhf.report.samples import plain
 
@@ -112,7 +112,7 @@ def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
     for judge in dict.fromkeys(judge_name(r) for r in rankings):
         ranked = sorted((r for r in rankings if judge_name(r) == judge), key=lambda r: -r["value"])
         bars = [bar_of(str(r["model"]), r, detects=True) for r in ranked]
-        edge = max(abs(end) for bar in bars for end in (bar.low, bar.high)) or 1.0
+        edge = edge_of(bars)
         plots.append((judge, forest_plot(bars, middle=0.0, ends=(-edge, edge))))
     return plots
 

@@ -130,10 +130,15 @@ def _with_valid_results(evaluation: Row) -> Row:
 
 
 def _is_result(row: object) -> bool:
+    if not isinstance(row, dict):
+        return False
+    ends = (row.get("low"), row.get("high"))
+    # Strengths from too few prompts have no interval; all other metrics have one.
+    has_no_interval = row.get("metric") == "bradley_terry" and ends == (None, None)
     return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("metric", "model"))
-        and all(isinstance(row.get(key), int | float) for key in ("value", "low", "high", "n"))
+        all(isinstance(row.get(key), str) for key in ("metric", "model"))
+        and all(isinstance(row.get(key), int | float) for key in ("value", "n"))
+        and (has_no_interval or all(isinstance(end, int | float) for end in ends))
     )
 
 

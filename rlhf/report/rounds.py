@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from rlhf.report.charts import Series, forest_plot, line_chart
-from rlhf.report.interval import bar_of, interval_text
+from rlhf.report.interval import bar_of, edge_of, interval_text
 from rlhf.report.read import Row
 
 JUDGES = {"proxy": "reward model (proxy)", "gold": "gold"}
@@ -112,7 +112,7 @@ def _strengths(strengths: Sequence[Row]) -> list[tuple[str, Markup]]:
             for each in strengths
             if each["judge"] == judge
         ]
-        edge = max(abs(end) for bar in bars for end in (bar.low, bar.high)) or 1.0
+        edge = edge_of(bars)
         plot = forest_plot(bars, middle=0.0, ends=(-edge, edge))
         plots.append((judge.replace("_", " "), plot))
     return plots

@@ -110,6 +110,18 @@ def test_table_names_models_and_groups(campaign):
         assert name in text
 
 
+def test_strengths_of_few_prompts_have_no_interval(sqlite_store):
+    """Two prompts: the strength is printed alone, and the win rate with its interval."""
+    for prompt in ("p", "q"):
+        sqlite_store.add(prompt, ["x", "y"], ranks=[1, 2], annotator="ann", models=["a", "b"])
+    results = results_of(sqlite_store)
+    console = Console(record=True, width=100)
+    print_model_results(console, results)
+    [row] = [line for line in console.export_text().splitlines() if line.strip().startswith("a ")]
+    assert row.split() == ["a", "0.80", "1.00", "[0.34,", "1.00]", "2"]
+    assert "inf" not in console.export_text(clear=False)
+
+
 def test_votes_of_visitors_are_one_annotator_and_in_no_other_statistic(sqlite_store):
     """Two votes of visitors and a label of Ann: three games, and one label in the statistics."""
     pair = Candidate(prompt="p", responses=("x", "y"), models=("a", "b"))
@@ -142,6 +154,9 @@ def test_command_writes_all_figures_as_json(tmp_path, capsys):
     assert [one["model"] for one in models["models"]] == ["a", "b"]
     assert models["head_to_head"]["a"]["b"]["value"] == 1.0
     assert models["models"][0]["win_rate"]["mde"] > 0.5  # a single prompt
+    strength = models["models"][0]["strength"]
+    assert strength["value"] > 0
+    assert (strength["low"], strength["high"], "mde" in strength) == (None, None, False)
     assert models["by_annotator"]["ann"]["b"]["value"] == 0.0
     with raises("bad-value", str(tmp_path)):
         main(["stats", "--store", path, "--output", str(tmp_path)])

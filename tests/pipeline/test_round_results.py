@@ -11,6 +11,7 @@ from rlhf.evaluation.core.results import Result, write_results
 from rlhf.pipeline.round_comparison import Comparison, Interval, compare, strengths_of
 from rlhf.pipeline.round_results import (
     RoundResult,
+    RoundResults,
     best_round,
     names_of,
     round_results,
@@ -77,8 +78,22 @@ def test_bradley_terry_over_two_rounds():
     values = [each.strength.value for each in strengths]
     assert values == pytest.approx([-1.464817, 0.732408, 0.732408], abs=1e-6)
     assert values[1] - values[0] == pytest.approx(math.log(9))
-    assert all(each.strength.low <= each.strength.value for each in strengths)
-    assert all(each.strength.mde > 0 for each in strengths)
+
+
+def test_strengths_over_rounds_have_an_interval_from_six_prompts_on(tmp_path):
+    """Too few prompts are null in the file: JSON has no infinity."""
+    names = {"sft": "sft", "ppo": "round-1"}
+    for prompts in (6, 5):
+        table = {"sft": [0.0] * prompts, "ppo": [1.0] * prompts}
+        strengths = strengths_of(records(table), names, seed=0, resamples=50)
+        results = RoundResults(rounds=[], strengths=strengths, best=1, stopped="")
+        write_round_results(tmp_path, results)
+        [_, written] = json.loads((tmp_path / "rounds.json").read_text())["strengths"]
+        strength = written["strength"]
+        if prompts == 6:
+            assert strength["low"] < strength["value"] < strength["high"]
+            assert strength["mde"] > 0
+    assert (strength["low"], strength["high"], strength["mde"]) == (None, None, None)
 
 
 def test_round_is_compared_with_the_strongest_earlier_one():

@@ -139,7 +139,15 @@ def test_human_judges_are_not_listed_as_baseline(run):
         {**result, "metric": "win_rate", "model": "empty", "baseline": "sft", "judge": "gold"},
         {**result, "metric": "axis", "axis": "courtesy", "model": "empty", "value": 0.123},
         {**result, "metric": "bradley_terry", "model": "ppo", "judge": "gold", "value": 1.5},
-        {**result, "metric": "bradley_terry", "model": "empty", "judge": "gold", "value": -1.5},
+        {
+            **result,
+            "metric": "bradley_terry",
+            "model": "empty",
+            "judge": "gold",
+            "value": -1.5,
+            "low": None,
+            "high": None,
+        },
     ]
     content["models"] = {"sft": "a", "ppo": "b"}
     content["tax"] = {"int8_share": {"sft": 0.625, "<b>": 1.0}}
@@ -150,6 +158,7 @@ def test_human_judges_are_not_listed_as_baseline(run):
     assert "0.123" in baselines
     assert "0.875" in page[page.index("Human judges") :]
     assert "Bradley-Terry ranking (gold)" in page
+    assert "empty, no interval" in page
     assert "in int8: 62% of sft, 100% of &lt;b&gt;" in page
 
 

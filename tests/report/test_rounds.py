@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from rlhf.report.interval import interval_text
 from rlhf.report.page import render
 from rlhf.report.read import read_run
 from rlhf.report.rounds import rounds_view
@@ -70,6 +71,18 @@ def test_figures_have_what_they_detect(tmp_path):
     assert view.rows[0][3] == "0.9 [0.85, 0.95], detects ± 0.071"
     assert view.rows[0][5] == "0.3 [0.25, 0.35], detects ± 0.071"
     assert "sft, detects ± 0.5" in view.strengths[0][1]
+
+
+def test_strengths_without_an_interval_are_in_the_plot(tmp_path):
+    """Null ends: the line goes over the whole axis, from 46 to 350, and the circle is grey."""
+    strength = {"value": -1.0, "low": None, "high": None, "mde": None}
+    rows = [{"judge": "gold", "model": "sft", "strength": strength}]
+    rows += [{"judge": "gold", "model": "round-1", "strength": {**strength, "value": 1.0}}]
+    content = {"rounds": [round_of(1, 0.9, 0.6)], "strengths": rows}
+    [(_, plot)] = rounds_view(content, tmp_path).strengths
+    assert "sft, no interval" in plot
+    assert plot.count('<line class="whisker even" x1="46.0" x2="350.0"') == 2
+    assert interval_text(strength) == "-1"
 
 
 def test_gap_that_rounds_to_zero_has_no_minus(tmp_path):

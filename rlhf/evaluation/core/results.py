@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from rlhf.errors import DataError
 from rlhf.manifest import write_atomically
+from rlhf.runtime.json_numbers import finite_or_null
 from rlhf.runtime.printing import plain_console
 
 if TYPE_CHECKING:  # it loads torch, and reading results needs none
@@ -35,7 +37,7 @@ class Result:
     metric: str  # win_rate, score, axis, kl, kl_per_token, length, eos_rate, distinct_2, …
     model: str
     value: float
-    low: float
+    low: float  # -infinity and infinity: too few prompts for an interval; null in the file
     high: float
     n: int  # prompts
     baseline: str | None = None
@@ -47,7 +49,7 @@ class Result:
     subset: str | None = None  # value of the `category` column; None is all prompts
     with_contaminated: bool = True  # False: without prompts that occur in the training data
     q: float | None = None  # of a subset's difference from the rest, for all subsets together
-    mde: float | None = None  # minimal detectable effect, see `Estimate`; None for an exact value
+    mde: float | None = None  # minimal detectable effect, see `Estimate`
 
 
 def result_of(
@@ -102,7 +104,7 @@ def read_results(folder: Path) -> list[Result]:
     path = folder / EVALUATION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [Result(**item) for item in content["results"]]
+        return [_result(item) for item in content["results"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); run `rlhf evaluate` again.",
@@ -112,8 +114,13 @@ def read_results(folder: Path) -> list[Result]:
 
 def _object(result: Result) -> dict[str, object]:
     always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
-    fields = vars(result)
+    fields = finite_or_null(vars(result))
     return {k: v for k, v in fields.items() if k in always or not (v is None or v is True)}
+
+
+def _result(item: dict[str, Any]) -> Result:
+    ends = {"low": -math.inf, "high": math.inf}
+    return Result(**item | {key: end for key, end in ends.items() if item[key] is None})
 
 
 def find(results: Sequence[Result], metric: str, model: str, **where: object) -> Result | None:
@@ -211,9 +218,11 @@ def row_label(result: Result) -> str:
 
 
 def cell_text(result: Result | None) -> str:
-    """`0.73 [0.70,0.76]`, or a dash if the model has no such result."""
+    """`0.73 [0.70,0.76]`, `0.73` without an interval, or a dash without such a result."""
     if result is None:
         return "–"
+    if math.isinf(result.low):
+        return number(result.value)
     return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"
 
 

@@ -29,7 +29,10 @@ _CACHED = 4_000_000  # counts, 32 MB; with more they are drawn again for each me
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value and its interval, of 95% if `level` does not say otherwise."""
+    """A value and its interval, of 95% if `level` does not say otherwise.
+
+    `low` and `high` are infinite if there are too few prompts for an interval.
+    """
 
     value: float
     low: float
@@ -41,11 +44,19 @@ class Estimate:
     freedom: float = math.inf  # of the interval's Student's t; infinity for the normal
 
     @property
+    def has_interval(self) -> bool:
+        """Whether there are enough prompts for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
     def mde(self) -> float | None:
         """The minimal detectable effect: the smallest true difference found with 80% power.
 
-        From the standard error, or from the interval if there is none; None for an exact value.
+        From the standard error, or from the interval if there is none; None for an exact value, and
+        without an interval.
         """
+        if not self.has_interval:
+            return None
         return detectable_effect(
             self.se, self.low, self.high, level=self.level, freedom=self.freedom
         )

@@ -1,5 +1,6 @@
 """Bradley-Terry strengths of models, with intervals."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from rlhf.evaluation.stats.win_rate import prompt_wins
 # little. In a resample its weight is random, Exp(1) as in a Bayesian bootstrap (Rubin 1981): else a
 # model that loses every game would have the same strength in every resample.
 PSEUDO_GAMES = 1.0
+# Prompts of a model for an interval of its strength. Five prompts are all won or all lost by chance
+# in 6% of cases (2 / 2^5), six in 3%. Resamples of one or two prompts hardly differ.
+MIN_PROMPTS = 6
 _STEPS = 100
 _Array = NDArray[np.float64]
 
@@ -27,7 +31,7 @@ def bradley_terry(
 
     At each prompt every response of a model is compared with every response of each other model,
     and each pair of models counts as one game. Prompts at which a model has no response are left
-    out. Intervals resample prompts.
+    out. Intervals resample prompts; fewer than MIN_PROMPTS give none (`Estimate.has_interval`).
 
     Args:
         scores: [models][prompts][responses] of one judge.
@@ -60,7 +64,8 @@ def bradley_terry_of_wins(
 
     Unlike `bradley_terry` a prompt may have games of some models only, and several games of a pair.
     One game is added to each model, half won, in equal parts against all others, so that every
-    strength is finite. Intervals resample prompts, with all their games.
+    strength is finite. Intervals resample prompts, with all their games; a model with games at
+    fewer than MIN_PROMPTS has none (`Estimate.has_interval`).
 
     Args:
         wins: float [P, M, M], games at each prompt that the row's model won against the column's;
@@ -92,8 +97,13 @@ def bradley_terry_of_wins(
 
 
 def _estimates(values: _Array, draws: _Array, prompts: Sequence[int]) -> list[Estimate]:
-    """Each model's value [M] with the interval of its resamples [B, M]."""
-    return [estimate_of(float(values[m]), draws[:, m], n=prompts[m]) for m in range(len(values))]
+    """Each model's value [M] with the interval of its resamples [B, M]; none for few prompts."""
+    return [
+        estimate_of(float(value), draws[:, m], n=n)
+        if n >= MIN_PROMPTS
+        else Estimate(value=float(value), low=-math.inf, high=math.inf, n=n)
+        for m, (value, n) in enumerate(zip(values, prompts, strict=True))
+    ]
 
 
 def _wins(scores: Sequence[Sequence[float]]) -> _Array:

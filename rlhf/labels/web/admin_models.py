@@ -6,6 +6,7 @@ import jinja2
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 
+from rlhf.evaluation.stats.bradley_terry import MIN_PROMPTS
 from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.store import LabelStore
 
@@ -21,5 +22,6 @@ def add_models_page(app: FastAPI, store: LabelStore, pages: jinja2.Environment) 
             csrf=request.scope["session"].csrf,
             role=request.scope["session"].role,
             results=model_results(games),
+            min_prompts=MIN_PROMPTS,
             category=category,
         )

@@ -11,6 +11,7 @@ from rlhf.evaluation.core.records import Record, by_prompt, read_records, write_
 from rlhf.evaluation.core.results import (
     ANNOTATORS,
     Result,
+    cell_text,
     find,
     print_table,
     read_results,
@@ -175,6 +176,15 @@ def test_minimal_detectable_effect_is_written_next_to_every_figure(records, spec
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["results"][0]["mde"] == pytest.approx(win_rate.mde)
     assert read_results(tmp_path) == results
+    strength = find(results, "bradley_terry", "ppo", judge="gold")  # of three prompts
+    [written] = [
+        one
+        for one in content["results"]
+        if (one["metric"], one["model"]) == ("bradley_terry", "ppo")
+        and not {"subset", "with_contaminated"} & one.keys()
+    ]
+    assert (written["low"], written["high"], "mde" in written) == (None, None, False)
+    assert cell_text(strength) == f"{strength.value:.2f}"
 
 
 def test_tables_say_what_each_figure_detects(capsys):

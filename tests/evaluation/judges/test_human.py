@@ -1,5 +1,7 @@
 """Annotators as judges: strengths of models from all labels of a store."""
 
+import math
+
 import pytest
 
 from rlhf.evaluation.core.metrics import MetricSpec
@@ -32,6 +34,16 @@ def test_rankings_and_votes_of_the_store_give_strengths(tmp_path):
     assert first.value - second.value == pytest.approx(1.0986, abs=0.15)
     assert (first.n, second.n) == (40, 80)
     assert first.low < first.value < first.high
+
+
+def test_strengths_of_few_labelled_prompts_have_no_interval(tmp_path):
+    with LabelStore(tmp_path / "s.sqlite") as store:
+        for prompt in ("p", "q"):
+            store.add(prompt, ["a", "b"], ranks=[1, 2], annotator="ann", models=["new", "old"])
+        spec = MetricSpec(models=["new"], baseline="old", judges=[], categories=[], resamples=50)
+        first, second = human_strengths(store, spec)
+    assert (first.value, first.n) == (-second.value, 2)
+    assert (first.low, first.high, first.mde) == (-math.inf, math.inf, None)
 
 
 def test_store_without_models_gives_none(tmp_path):

@@ -58,6 +58,29 @@ def test_interval_of_a_model_that_never_loses_is_wide_above():
     assert 2 * best.high == pytest.approx(8.96, abs=0.5)
 
 
+def test_five_prompts_have_no_interval_and_six_have():
+    """By chance five prompts are all won or all lost in 2 / 32 = 6% of cases, six in 3%. One or two
+    prompts would give an interval almost without a width, and one of any width excludes 0."""
+    for prompts in (1, 2, 5):
+        for one in bradley_terry([[[1.0]] * prompts, [[0.0]] * prompts], resamples=50):
+            assert (one.low, one.high, one.se, one.mde) == (-np.inf, np.inf, None, None)
+            assert not one.has_interval
+    # The value is as before: σ(difference) = (5 + 1/2) / 6.
+    best, worst = bradley_terry([[[1.0]] * 5, [[0.0]] * 5], resamples=50)
+    assert best.value - worst.value == pytest.approx(np.log(5.5 / 0.5))
+    assert all(
+        one.has_interval and one.mde > 0
+        for one in bradley_terry([[[1.0]] * 6, [[0.0]] * 6], resamples=50)
+    )
+
+
+def test_models_with_few_prompts_have_no_interval_next_to_others_with_many():
+    wins = np.zeros((20, 3, 3))
+    wins[:15, 0, 1] = wins[15:, 1, 0] = wins[:5, 0, 2] = 1.0
+    estimates = bradley_terry_of_wins(wins, resamples=50)
+    assert [(one.n, one.has_interval) for one in estimates] == [(20, True), (20, True), (5, False)]
+
+
 def test_ties_are_half_a_win_and_half_a_loss():
     """Ties alone are no difference; with 20 wins, 60 ties, 20 losses neither: 50.5 to 50.5."""
     assert bradley_terry([[[1.0]] * 30, [[1.0]] * 30])[0].value == pytest.approx(0.0)
