@@ -8,7 +8,7 @@ import pytest
 
 from rlhf.chat.arena.answers import merged
 from rlhf.chat.arena.battles import Battle, Battles, TooEarly
-from rlhf.chat.arena.leaderboard import board_of, has_enough
+from rlhf.chat.arena.leaderboard import board_of
 from rlhf.chat.arena.rules import (
     RULES,
     Reader,
@@ -226,7 +226,8 @@ def test_the_address_of_a_visitor_is_not_stored(tmp_path):
 
 
 def test_leaderboard_has_the_win_rates_of_the_votes_that_count(tmp_path):
-    """`alpha` wins 3 of 4 prompts; chat votes and discounted votes are not among them."""
+    """`alpha` wins 3 of 4 prompts, too few for a rank; chat votes and discounted votes are not
+    among them."""
     with LabelStore(tmp_path / "s.sqlite") as store, Votes(tmp_path / "s.sqlite", "Ann") as chats:
         votes = ArenaVotes(store, STORED)
         for n, vote in enumerate(["1", "1", "1", "2"]):
@@ -243,7 +244,7 @@ def test_leaderboard_has_the_win_rates_of_the_votes_that_count(tmp_path):
     assert (first.model, first.win_rate.value, first.games) == ("runs/alpha", 0.75, 4)
     assert (second.model, second.win_rate.value) == ("runs/beta", 0.25)
     assert first.strength.value == pytest.approx(-second.strength.value)
-    assert [board.rank(one) for one in board.results.models] == [1, 1]  # the intervals overlap
+    assert [board.rank(one) for one in board.results.models] == [None, None]
 
 
 def test_a_model_that_wins_thirty_times_has_the_first_rank_alone(tmp_path):
@@ -263,8 +264,22 @@ def test_five_votes_for_one_model_do_not_rank_it(tmp_path):
         for n in range(5):
             votes.cast(finished(f"p{n}"), "1")
         board = board_of(votes)
-    assert not any(has_enough(one) for one in board.results.models)
-    assert [board.rank(one) for one in board.results.models] == [1, 1]
+    assert not any(one.strength.has_interval for one in board.results.models)
+    assert [board.rank(one) for one in board.results.models] == [None, None]
+
+
+def test_a_model_without_a_rank_takes_none_from_others(tmp_path):
+    """`gamma` has won its only two questions; `alpha` wins its thirty against `beta`."""
+    names = STORED | {"gamma": "runs/gamma"}
+    with LabelStore(tmp_path / "s.sqlite") as store:
+        votes = ArenaVotes(store, names)
+        for n in range(30):
+            votes.cast(finished(f"p{n}", visitor=f"v{n}"), "1")
+        for n in range(2):
+            votes.cast(finished(f"q{n}", ("gamma", "alpha"), visitor=f"v{n}"), "1")
+        board = board_of(votes)
+    ranks = {one.model: board.rank(one) for one in board.results.models}
+    assert ranks == {"runs/gamma": None, "runs/alpha": 1, "runs/beta": 2}
 
 
 def test_models_that_write_the_same_texts_keep_their_votes_apart(tmp_path):

@@ -204,6 +204,7 @@ def test_leaderboard_shows_names_on_the_server_as_text(models, tmp_path, clock):
         arena.vote(battle, "1").raise_for_status()
         page = httpx.get(f"{arena.address}/leaderboard", timeout=240).text
     assert "Counted votes: 1." in page
+    assert page.count("<tr><td>–</td>") == 2  # no ranks
     assert "detects ± 0.71" in page  # one question: 2.80 times 1/3.92
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "<img" not in page

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Scope
 from rlhf.chat.arena.answers import answer_events, submit
 from rlhf.chat.arena.battles import Battles, TooEarly
 from rlhf.chat.arena.config import MAX_QUESTION, TEMPERATURE, WINDOW, ArenaConfig
-from rlhf.chat.arena.leaderboard import MIN_QUESTIONS, Leaderboard, has_enough
+from rlhf.chat.arena.leaderboard import Leaderboard
 from rlhf.chat.arena.rules import CHARACTERS_PER_SECOND, LONGEST, RULES
 from rlhf.chat.arena.votes import ArenaVotes
 from rlhf.chat.web.app import STATIC
@@ -26,6 +26,7 @@ from rlhf.chat.web.errors import BadRequest, error_body
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.openai import EventStream
 from rlhf.chat.web.schema import StrictBody
+from rlhf.evaluation.stats.bradley_terry import MIN_PROMPTS
 from rlhf.web.addresses import client_address, parse_proxies
 from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 from rlhf.web.rate_limit import RateLimit
@@ -104,8 +105,7 @@ def _add_pages(app: FastAPI, votes: ArenaVotes, config: ArenaConfig) -> None:
             facts,
             board=leaderboard.get(),
             shown=shown,
-            has_enough=has_enough,
-            min_questions=MIN_QUESTIONS,
+            min_questions=MIN_PROMPTS,
         )
 
     @app.api_route("/health", methods=["GET", "HEAD"])

@@ -10,8 +10,6 @@ from rlhf.chat.arena.votes import ArenaVotes, arena_labels
 from rlhf.labels.model_results import ModelResult, ModelResults, games_of, model_results
 from rlhf.labels.records import LABEL
 
-# Five votes in a row fall to one side by chance in 6% of cases (2 / 2^5), six in 3%.
-MIN_QUESTIONS = 6
 MAX_AGE = 60.0  # seconds; intervals of many votes take long to compute
 
 
@@ -24,20 +22,15 @@ class Board:
     discounted: int
     by_rule: Mapping[str, int]  # rule -> votes that break it; a vote may break several
 
-    def rank(self, one: ModelResult) -> int:
+    def rank(self, one: ModelResult) -> int | None:
         """1 plus the number of models whose whole interval of the strength is above this one's.
 
-        Models with fewer than MIN_QUESTIONS are not compared.
+        None for a model with too few questions for an interval.
         """
-        if not has_enough(one):
-            return 1
-        compared = [other for other in self.results.models if has_enough(other)]
-        return 1 + sum(other.strength.low > one.strength.high for other in compared)
-
-
-def has_enough(one: ModelResult) -> bool:
-    """Whether a model has answered enough questions for an interval of its strength."""
-    return one.strength.n >= MIN_QUESTIONS
+        if not one.strength.has_interval:
+            return None
+        # Without an interval the lower end is -infinity, so such a model is above no other.
+        return 1 + sum(other.strength.low > one.strength.high for other in self.results.models)
 
 
 class Leaderboard:
