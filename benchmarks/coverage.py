@@ -7,6 +7,7 @@ confidence sequences at all times together in 95% or more.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf.evaluation.stats.bootstrap import RESAMPLES, mean, resampled_counts
+from rlhf.evaluation.stats.bradley_terry import bradley_terry
 from rlhf.evaluation.stats.confidence_sequence import confidence_sequence, log_capital
 from rlhf.evaluation.stats.equal_length import equal_length_win_rate
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
@@ -212,6 +214,24 @@ def few_prompts_coverage(
     return float(expanded), float(plain)
 
 
+def strength_coverage(prompts: int) -> float:
+    """The lowest coverage of a Bradley-Terry strength, for win rates from 0.5 to 0.95.
+
+    Two models and one game per prompt. The number of games won is binomial, so the coverage is the
+    probability of the numbers whose interval has the truth.
+    """
+    won = np.arange(prompts + 1)
+    wins = [[[1.0]] * k + [[-1.0]] * (prompts - k) for k in won]
+    intervals = [bradley_terry([own, [[0.0]] * prompts])[0] for own in wins]
+    chances = np.array([math.comb(prompts, k) for k in won])
+    covered = []
+    for rate in np.linspace(0.5, 0.95, 46):
+        truth = np.log(rate / (1 - rate)) / 2
+        inside = np.array([one.low <= truth <= one.high for one in intervals])
+        covered.append((chances * rate**won * (1 - rate) ** (prompts - won) * inside).sum())
+    return float(min(covered))
+
+
 def anytime_error(
     *, truth: float, labels: int, repetitions: int, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
@@ -319,6 +339,8 @@ def main() -> None:
     for prompts in (6, 10, 20, 50):
         expanded, plain = few_prompts_coverage(prompts, repetitions=repetitions)
         print(f"{prompts} prompts: coverage {expanded:.3f}, plain quantiles {plain:.3f}")
+    for prompts in (6, 8, 12, 20):
+        print(f"{prompts} prompts: lowest coverage of a strength {strength_coverage(prompts):.3f}")
     for truth in (0.5, 0.6, 0.9):
         betting, plain = anytime_error(truth=truth, labels=1000, repetitions=repetitions)
         print(f"looking 1000 times at {truth}: error {betting:.3f} by betting, {plain:.3f} plainly")

@@ -11,8 +11,10 @@ from rlhf.evaluation.stats.win_rate import prompt_wins
 
 # Games added to each pair of models, half won by each: without them a model that loses every game
 # has no finite strength. One game in addition to one per prompt changes the other strengths very
-# little. In a resample its weight is random, Exp(1) as in a Bayesian bootstrap (Rubin 1981): else a
-# model that loses every game would have the same strength in every resample.
+# little. In a resample each half has a random weight, Gamma(1/2) as in a Bayesian bootstrap (Rubin
+# 1981) with Jeffreys' prior: else a model that loses every game would have the same strength in
+# every resample. The halves have separate weights: with one Exp(1) weight for both, the interval of
+# a model that wins 75% of its games covers in 82% of evaluations of six prompts.
 PSEUDO_GAMES = 1.0
 # Prompts of a model for an interval of its strength. Five prompts are all won or all lost by chance
 # in 6% of cases (2 / 2^5), six in 3%. Resamples of one or two prompts hardly differ.
@@ -45,15 +47,15 @@ def bradley_terry(
     if len(scores) < 2 or not prompts:
         raise ValueError("Bradley-Terry needs two models and a prompt with responses of all models")
     wins = np.array([_wins([model[p] for model in scores]) for p in prompts])
-    games = len(prompts) * (1 - np.eye(len(scores)))[None]
+    others = 1 - np.eye(len(scores))
+    games = len(prompts) * others[None]
     rng = np.random.default_rng([seed, len(scores)])
     draws = []
     for counts in resampled_counts(len(prompts), seed=seed, resamples=resamples):
-        weights = _symmetric(rng.exponential(size=(len(counts), *wins.shape[1:])))
+        halves = rng.gamma(0.5, size=(len(counts), *others.shape)) * others
         resampled = np.einsum("bp,pij->bij", counts, wins)
-        draws.append(_strengths(resampled, games, PSEUDO_GAMES * weights))
-    ones = _symmetric(np.ones((1, *wins.shape[1:])))
-    values = _strengths(wins.sum(0)[None], games, PSEUDO_GAMES * ones)[0]
+        draws.append(_strengths(resampled, games, PSEUDO_GAMES * halves))
+    values = _strengths(wins.sum(0)[None], games, PSEUDO_GAMES * others[None] / 2)[0]
     return _estimates(values, np.concatenate(draws), [len(prompts)] * len(scores))
 
 
@@ -82,16 +84,16 @@ def bradley_terry_of_wins(
     prompts, models = wins.shape[:2]
     if models < 2 or not prompts:
         raise ValueError("Bradley-Terry needs two models and a prompt")
+    others = 1 - np.eye(models)
     added = PSEUDO_GAMES / (models - 1)
     games = wins + wins.transpose(0, 2, 1)
     rng = np.random.default_rng([seed, models])
     draws = []
     for counts in resampled_counts(prompts, seed=seed, resamples=resamples):
-        weights = _symmetric(rng.exponential(size=(len(counts), models, models)))
+        halves = rng.gamma(0.5, size=(len(counts), models, models)) * others
         won, played = (np.einsum("bp,pij->bij", counts, table) for table in (wins, games))
-        draws.append(_strengths(won, played, added * weights))
-    ones = _symmetric(np.ones((1, models, models)))
-    values = _strengths(wins.sum(0)[None], games.sum(0)[None], added * ones)[0]
+        draws.append(_strengths(won, played, added * halves))
+    values = _strengths(wins.sum(0)[None], games.sum(0)[None], added * others[None] / 2)[0]
     present = [int(count) for count in (games.sum(2) > 0).sum(0)]
     return _estimates(values, np.concatenate(draws), present)
 
@@ -116,24 +118,17 @@ def _wins(scores: Sequence[Sequence[float]]) -> _Array:
     return wins
 
 
-def _symmetric(tables: _Array) -> _Array:
-    """[B, M, M] with the upper triangle mirrored, and 0 on the diagonal."""
-    upper = np.triu(tables, 1)
-    symmetric: _Array = upper + upper.transpose(0, 2, 1)
-    return symmetric
-
-
 def _strengths(wins: _Array, games: _Array, pseudo: _Array) -> _Array:
     """[B, M] maximum-likelihood strengths of win tables [B, M, M].
 
     Newton's method on the log-likelihood, which is concave; the sum of the strengths stays 0.
 
     games: [B or 1, M, M] games of each pair.
-    pseudo: [B, M, M] additional games of each pair, half won by each.
+    pseudo: [B, M, M] additional games that the row's model won against the column's.
     """
     models = wins.shape[1]
-    won = (wins + pseudo / 2).sum(2)
-    total = games + pseudo
+    won = (wins + pseudo).sum(2)
+    total = games + pseudo + pseudo.transpose(0, 2, 1)
     strengths = np.zeros(wins.shape[:2])
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(strengths[:, None, :] - strengths[:, :, None]))

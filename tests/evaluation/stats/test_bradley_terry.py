@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.coverage import strength_coverage
 from rlhf.evaluation.stats.bradley_terry import bradley_terry, bradley_terry_of_wins
 
 
@@ -47,15 +48,30 @@ def test_strength_of_a_model_that_loses_every_game_is_finite():
 
 
 def test_interval_of_a_model_that_never_loses_is_wide_above():
-    """99 games of 99: the difference is log((99 + w/2) / (w/2)), w the weight of the added game.
+    """99 games of 99: the difference is log((99 + a) / b), a and b the weights of the added halves.
 
-    w is 1 for the value, log(99.5 / 0.5) = 5.29; of Exp(1) 95% lie from 0.0253 to 3.689, which
-    are 8.96 and 4.00. Without the weight every resample would say 5.29.
+    Both are 1/2 for the value, log(99.5 / 0.5) = 5.29. Gamma(1/2) is half of a squared normal: 95%
+    of b lie from 0.0314² / 2 = 0.000491 to 2.2414² / 2 = 2.512, which are 12.22 and 3.68 with a =
+    1/2. Without the weights every resample would say 5.29.
     """
     best = bradley_terry([[[1.0]] * 99, [[0.0]] * 99], resamples=4000)[0]
     assert 2 * best.value == pytest.approx(5.293, abs=1e-3)
-    assert 2 * best.low == pytest.approx(4.00, abs=0.15)
-    assert 2 * best.high == pytest.approx(8.96, abs=0.5)
+    assert 2 * best.low == pytest.approx(3.68, abs=0.15)
+    assert 2 * best.high == pytest.approx(12.22, abs=0.6)
+
+
+def test_interval_of_six_games_won_is_wide_below():
+    """0.24% of resamples are below, from Student's t with five degrees of freedom: 99.76% of b are
+    below 3.036² / 2 = 4.61, log(6.5 / 4.61) = 0.34, a win rate of 0.58, of which six wins in six
+    have a chance of 4%. One weight for both halves gave 1.10, 0.75, and a chance of 18%."""
+    best = bradley_terry([[[1.0]] * 6, [[0.0]] * 6], resamples=8000)[0]
+    assert 2 * best.low == pytest.approx(0.34, abs=0.15)
+
+
+@pytest.mark.slow  # seconds
+@pytest.mark.parametrize("prompts", [6, 8, 12, 20])
+def test_interval_of_few_votes_covers_whatever_the_win_rate(prompts):
+    assert strength_coverage(prompts) > 0.92
 
 
 def test_five_prompts_have_no_interval_and_six_have():
