@@ -117,11 +117,12 @@ def obstacle(connection: sa.Connection, person: Person, config: QueueConfig) -> 
     """Why a person gets no item: "paused", "cap", "failed", "role"; "" if they may get one."""
     if person.role != ANNOTATOR:
         return "role"
-    if person.paused or person.halted:
-        return "paused"
     if person.cap is not None and num_labels(connection, person.name) >= person.cap:
         return "cap"
-    return "failed" if _has_failed(connection, person, config) else ""
+    # Before a pause, which ends: a participant who failed gets no completion code during one.
+    if _has_failed(connection, person, config):
+        return "failed"
+    return "paused" if person.paused or person.halted else ""
 
 
 def _has_failed(connection: sa.Connection, person: Person, config: QueueConfig) -> bool:
@@ -135,8 +136,8 @@ def done_and_left(
 ) -> tuple[int, int]:
     """(labels of the person, items that are left for them, including the one that they hold).
 
-    Those left are as many as the cap allows, and none after a failed qualification. A pause leaves
-    them.
+    At most as many are left as the cap allows, and none after a failed qualification. A pause does
+    not change the number.
     """
     free = is_suitable(connection, person, config.overlap)
     done, left = claim_queries.counts(connection, person.name, free)

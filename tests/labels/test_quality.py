@@ -3,6 +3,7 @@
 import pytest
 
 from rlhf.labels.export import rows_of
+from rlhf.labels.people import pause_everyone
 from rlhf.labels.qualification import score
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate
@@ -65,6 +66,11 @@ def test_failed_round_is_repeated_with_unseen_items_and_the_last_one_ends(store)
     assert (feedback.standing.failed, feedback.standing.share) == (True, 0.0)
     assert (queue.next("ann"), queue.obstacle("ann")) == (None, "failed")
     assert (queue.progress("ann").left, queue.progress("bob").left) == (0, 2)
+    with store.write() as connection:
+        pause_everyone(connection, True)
+    assert (queue.obstacle("ann"), queue.obstacle("bob")) == ("failed", "paused")
+    with store.write() as connection:
+        pause_everyone(connection, False)
     assert queue.next("bob").purpose == "qualify"  # everybody has a round of their own
 
 
