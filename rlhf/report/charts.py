@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar of a forest plot: a value with its interval, whose ends may be infinite."""
+    """One bar of a forest plot: a value with its interval; infinite ends are no interval."""
 
     label: str
     value: float
@@ -107,11 +107,12 @@ def forest_plot(
         # The label is above its bar: on a phone there is no room next to it.
         parts.append(_label(LEFT, y - 9, bar.text, "start"))
         parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
-        parts.append(
-            Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-                tone, x_of(max(bar.low, low)), x_of(min(bar.high, high)), y, y
+        if math.isfinite(bar.low):
+            parts.append(
+                Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
+                    tone, x_of(bar.low), x_of(bar.high), y, y
+                )
             )
-        )
         parts.append(
             Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(
                 tone, x_of(bar.value), y

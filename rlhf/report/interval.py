@@ -35,4 +35,4 @@ def bar_of(label: str, figure: Row, *, detects: bool = False) -> Bar:
 def edge_of(bars: Iterable[Bar]) -> float:
     """The distance from 0 of the farthest value or end of an interval; 1 if all are 0."""
     ends = (end for bar in bars for end in (bar.value, bar.low, bar.high))
-    return max((abs(end) for end in ends if math.isfinite(end)), default=0.0) or 1.0
+    return max(abs(end) for end in ends if math.isfinite(end)) or 1.0

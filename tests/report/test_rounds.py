@@ -74,14 +74,15 @@ def test_figures_have_what_they_detect(tmp_path):
 
 
 def test_strengths_without_an_interval_are_in_the_plot(tmp_path):
-    """Null ends: the line goes over the whole axis, from 46 to 350, and the circle is grey."""
+    """Null ends: grey circles at the ends of the axis, 46 and 350, without lines."""
     strength = {"value": -1.0, "low": None, "high": None, "mde": None}
     rows = [{"judge": "gold", "model": "sft", "strength": strength}]
     rows += [{"judge": "gold", "model": "round-1", "strength": {**strength, "value": 1.0}}]
     content = {"rounds": [round_of(1, 0.9, 0.6)], "strengths": rows}
     [(_, plot)] = rounds_view(content, tmp_path).strengths
     assert "sft, no interval" in plot
-    assert plot.count('<line class="whisker even" x1="46.0" x2="350.0"') == 2
+    assert [plot.count(f'<circle class="even" cx="{x}"') for x in ("46.0", "350.0")] == [1, 1]
+    assert "whisker" not in plot
     assert interval_text(strength) == "-1"
 
 
