@@ -117,9 +117,10 @@ def _why_empty(store: "LabelStore", path: Path, kind: str, exported: ExportedRow
         )
     left_out = [f"{reason}: {count}" for reason, count in exported.left_out.items() if count]
     reasons = f" (left out: {'; '.join(left_out)})" if left_out else ""
-    steps = ["choose another --kind"] if store.labels() else []  # else no kind has rows
+    # If no label counts, the other kinds of labels have no rows either.
+    steps = ["choose another --kind"] if store.labels() else []
     if queries.EXCLUDED_LABELS in exported.left_out:
-        steps.append("bring items back (Bring back on the page of an item)")
+        steps.append("bring items back (button Bring back on the page of an item)")
     return (
         f"{path}: there are {counted(num_labels, 'label')} and no row of the kind {kind}{reasons}; "
         f"{' or '.join(steps) or 'collect labels with `rlhf label serve`'}."

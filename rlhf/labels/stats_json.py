@@ -13,7 +13,7 @@ from rlhf.runtime.json_numbers import finite_or_null
 def stats_text(stats: StoreStats, results: ModelResults | None = None) -> str:
     """One JSON object: the fields of the statistics and, with `results`, `models`.
 
-    Shares of no cases, an undefined alpha and the ends of an interval that there is not are null.
+    Shares of no cases, an undefined alpha and the ends of a missing interval are null.
     """
     content = _fields(stats)
     if results is not None:

@@ -1,4 +1,4 @@
-"""Numbers that JSON has not: NaN and the infinities become null."""
+"""NaN and infinities, which JSON does not have, as null."""
 
 import math
 from collections.abc import Mapping

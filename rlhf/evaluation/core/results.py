@@ -37,8 +37,8 @@ class Result:
     metric: str  # win_rate, score, axis, kl, kl_per_token, length, eos_rate, distinct_2, …
     model: str
     value: float
-    low: float  # -infinity and infinity: too few prompts for an interval; null in the file
-    high: float
+    low: float  # -infinity if there are too few prompts for an interval; null in the file
+    high: float  # infinity then; null in the file
     n: int  # prompts
     baseline: str | None = None
     judge: str | None = None  # gold, reward_model, llm, human

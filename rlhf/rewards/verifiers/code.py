@@ -100,8 +100,8 @@ def program_of(text: str) -> str:
 def run_program(program: str, tests: str, limits: Limits) -> bool:
     """Whether program and tests run without an exception, within the limits.
 
-    False also for a program that a limit or a signal ends. That may be the system, whose memory is
-    full; but the program can send itself any signal, and may not avoid its score by that.
+    False also for a program that a limit or a signal ends. If the system kills it because memory is
+    full, it cannot be told from a program that kills itself to avoid a score.
 
     Raises:
         NoScore: the machine cannot keep the program off the network, or cannot run it.
