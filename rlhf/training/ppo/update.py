@@ -27,6 +27,7 @@ from rlhf.training.common.weight_checks import (
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.finite import check_norms
+from rlhf.training.ppo.idle_rows import only_advantages_train, without_idle_rows
 from rlhf.training.ppo.learner import Learner, make_learners
 from rlhf.training.ppo.loss import policy_terms, value_terms
 from rlhf.training.ppo.modes import PPOModels
@@ -42,7 +43,8 @@ SUMS = (
     "clip_fraction",
     "value_clip_fraction",
 )
-OF_THE_LOSS = ("policy_loss", "kl_loss")  # weighted as `loss_type` says; the others are per token
+# Weighted as `loss_type` says; the others are means over the tokens of the rows that are read.
+OF_THE_LOSS = ("policy_loss", "kl_loss")
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
@@ -170,6 +172,8 @@ class PPOUpdater:
     def _optimizer_step(self, step: OptimizerStep) -> dict[str, Tensor]:
         """One step of every learner: this rank's means per token, and the global norms."""
         minibatch = step.minibatch
+        if only_advantages_train(self.config, step.kl_coef):
+            minibatch = without_idle_rows(minibatch, at_least=self.accelerator.num_processes)
         shared = None
         if self.packed:
             shared = find_shared_prompts(minibatch.prompt_ids, minibatch.prompt_mask)
@@ -195,7 +199,9 @@ class PPOUpdater:
                     microbatch = minibatch.select(rows)
                     sums += self._backward(learners, microbatch, step, weight=weight, last=last)
             norms |= self._clip_and_step(learners, step)
-        return {"sums": sums / step.num_tokens, **norms}
+        tokens = {True: step.num_tokens, False: minibatch.action_mask.sum()}
+        divisors = torch.stack([tokens[name in OF_THE_LOSS] for name in SUMS])
+        return {"sums": sums / divisors, **norms}
 
     def _backward(
         self,

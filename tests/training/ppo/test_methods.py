@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rlhf.models.sequences import sequences_of
 from rlhf.training.common.metrics import read_metrics
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.dynamic_sampling import equal_groups
 from rlhf.training.ppo.experience import final_scores
+from rlhf.training.ppo.idle_rows import only_advantages_train, without_idle_rows
 from tests.training.ppo.tiny_ppo import (
     ROWS,
     experience_of,
@@ -163,6 +166,68 @@ def test_entropy_bonus_raises_entropy(folder, tmp_path):
         update(one, experience_of(one))
         entropies[coef] = scored_of(one, 2).rollouts.entropies.mean().item()
     assert entropies[10.0] > entropies[0.0]
+
+
+@pytest.mark.parametrize("loss_type", ["token-mean", "sequence-mean", "dr_grpo", "dapo"])
+def test_update_without_idle_rows_equals_one_with_them(folder, tmp_path, monkeypatch, loss_type):
+    """Even prompts have equal scores: their rows are not read, and weights and loss stay the same.
+
+    Tokens per forward pass are counted by the rows that `sequences_of` gets.
+    """
+    after, rows_read = [], []
+    for idle_rows_stay in (True, False):
+        one = trainer(
+            folder,
+            tmp_path,
+            reward=[f"{folder}/half.py:half"],
+            advantage="grpo",
+            kl_coef=0.0,
+            loss_type=loss_type,
+            num_minibatches=1,
+        )
+        made, read = experience_of(one), []
+
+        def count(rows, *, packed, read=read):
+            read.append(len(rows.lengths))
+            return sequences_of(rows, packed=packed)
+
+        monkeypatch.setattr("rlhf.training.ppo.update.sequences_of", count)
+        if idle_rows_stay:
+            monkeypatch.setattr(
+                "rlhf.training.ppo.update.only_advantages_train", lambda config, kl_coef: False
+            )
+        after.append((update(one, made), weights(one)))
+        rows_read.append(sum(read))
+        monkeypatch.undo()
+    taught = int((made.advantages != 0).any(dim=1).sum())
+    assert 0 < taught < 8
+    assert rows_read == [2 * 8, 2 * taught]
+    assert after[0][0]["policy_loss"] == pytest.approx(after[1][0]["policy_loss"], abs=1e-6)
+    assert after[0][0]["grad_norm"] == pytest.approx(after[1][0]["grad_norm"], rel=1e-4)
+    for name, tensor in after[0][1].items():
+        torch.testing.assert_close(tensor, after[1][1][name], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads"), [({}, False), ({"kl_coef": 0.1}, True), ({"entropy_coef": 0.1}, True)]
+)
+def test_idle_rows_are_read_where_the_loss_has_other_terms(changes, reads):
+    config = dataclasses.replace(
+        PPOConfig(advantage="grpo", kl_coef=0.0, max_steps=1, num_generations=2), **changes
+    )
+    assert only_advantages_train(config, config.kl_coef) is not reads
+
+
+def test_a_row_for_each_rank_stays(folder, tmp_path):
+    """Every prompt is even: no row teaches, two ranks read a row each."""
+    reward = [f"{folder}/half.py:half"]
+    one = trainer(folder, tmp_path, rows=ROWS[::2], reward=reward, advantage="grpo", kl_coef=0.0)
+    minibatch = experience_of(one).select(torch.arange(8))
+    assert len(without_idle_rows(minibatch, at_least=2).lengths) == 2
+    before = weights(one)
+    metrics = update(one, experience_of(one))
+    assert metrics["grad_norm"] == 0.0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 
 
 @pytest.mark.parametrize("loss_type", ["sequence-mean", "dr_grpo", "dapo"])
