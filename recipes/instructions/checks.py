@@ -29,12 +29,12 @@ def words_below(text: str, count: int) -> bool:
 
 def sentences_at_least(text: str, count: int) -> bool:
     """At least `count` sentences."""
-    return _sentences(text) >= count
+    return sentences(text) >= count
 
 
 def sentences_below(text: str, count: int) -> bool:
     """Fewer than `count` sentences."""
-    return _sentences(text) < count
+    return sentences(text) < count
 
 
 def paragraphs(text: str, count: int) -> bool:
@@ -53,17 +53,17 @@ def paragraph_start(text: str, count: int, number: int, word: str) -> bool:
 
 def includes(text: str, *words: str) -> bool:
     """Every word occurs, in any case."""
-    return all(_occurrences(text, word) for word in words)
+    return all(occurrences(text, word) for word in words)
 
 
 def excludes(text: str, *words: str) -> bool:
     """No word occurs, in any case."""
-    return not any(_occurrences(text, word) for word in words)
+    return not any(occurrences(text, word) for word in words)
 
 
 def word_at_least(text: str, word: str, count: int) -> bool:
     """The word occurs at least `count` times."""
-    return _occurrences(text, word) >= count
+    return occurrences(text, word) >= count
 
 
 def letter_at_least(text: str, letter: str, count: int) -> bool:
@@ -93,12 +93,12 @@ def uppercase(text: str) -> bool:
 
 def capital_words_at_least(text: str, count: int) -> bool:
     """At least `count` words in capital letters only."""
-    return _capital_words(text) >= count
+    return capital_words(text) >= count
 
 
 def capital_words_below(text: str, count: int) -> bool:
     """Fewer than `count` words in capital letters only."""
-    return _capital_words(text) < count
+    return capital_words(text) < count
 
 
 def bullets(text: str, count: int) -> bool:
@@ -167,13 +167,16 @@ def repeats(text: str, request: str) -> bool:
     return text.startswith(start) and len(text) > len(start)
 
 
-def _sentences(text: str) -> int:
+def sentences(text: str) -> int:
+    """The number of sentences."""
     return sum(bool(WORD.search(part)) for part in SENTENCE_END.split(text))
 
 
-def _occurrences(text: str, word: str) -> int:
+def occurrences(text: str, word: str) -> int:
+    """How often the word occurs, in any case."""
     return len(re.findall(rf"\b{re.escape(word)}\b", text, re.IGNORECASE))
 
 
-def _capital_words(text: str) -> int:
+def capital_words(text: str) -> int:
+    """The number of words in capital letters only."""
     return sum(word.isupper() for word in WORD.findall(text))

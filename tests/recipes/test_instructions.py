@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from recipes.instructions.closeness import NEAR, closeness
 from recipes.instructions.constraints import KINDS, conflict, draw_constraints, is_met, wording
 from recipes.instructions.prompts import HELD_OUT, REQUESTS, SUBJECTS, rows
-from recipes.instructions.reward import all_met, constraints_met
+from recipes.instructions.reward import all_met, constraints_close, constraints_met
 from recipes.instructions.score import main as score_main
 
 IFEVAL = Path(__file__).parents[3] / "shared/data/instructions/ifeval.jsonl"
@@ -53,6 +56,69 @@ CASES = [
     ("two_responses", [], "One.\n******\nTwo.", "One.\n******\nOne."),
     ("repeats", ["Why tea?"], "Why tea? Because.", "Because. Why tea?"),
 ]
+
+
+# kind, values, a text, and how close it is to meeting the constraint
+NEAR_CASES = [
+    ("words_at_least", [4], "one two three", 3 / 4),
+    ("words_below", [3], "one two three four five", 3 / 6),
+    ("sentences_at_least", [4], "One. Two!", 2 / 4),
+    ("sentences_below", [2], "One. Two. Three.", 2 / 4),
+    ("paragraphs", [4], "first\n***\nsecond", 1 / 3),
+    ("paragraph_start", [2, 2, "today"], "Today.\n\nTwo.", 1 / 2),
+    ("paragraph_start", [3, 2, "today"], "One.\n\nToday.", 1 / 4 + 1 / 2),
+    ("includes", ["river", "tea"], "By the river.", 1 / 2),
+    ("excludes", ["is", "the"], "The tea is hot.", 1 / 3),
+    ("word_at_least", ["tea", 4], "Tea.", 1 / 4),
+    ("letter_at_least", ["b", 4], "Bob", 2 / 4),
+    ("letter_below", ["e", 2], "Eve sleeps", 2 / 5),
+    ("no_commas", [], "one, two, three", 1 / 3),
+    ("lowercase", [], "One two Three four", 2 / 4),
+    ("uppercase", [], "ONE two", 1 / 2),
+    ("capital_words_at_least", [4], "VERY loud", 1 / 4),
+    ("capital_words_below", [2], "VERY VERY LOUD", 2 / 4),
+    ("bullets", [3], "* one", 1 / 3),
+    ("bullets", [3], "one", 0),
+    ("highlights", [2], "*one*", 1 / 2),
+    ("placeholders", [4], "[one]", 1 / 4),
+    ("title", [], "<<Tea", 1 / 2),
+    ("sections", ["Part", 2], "Part 1 and more", 1 / 2),
+    ("json_only", [], "```json\n{'a': 1}\n```", 0.99),
+    ("json_only", [], "```json\n \n```", 0),
+    ("quoted", [], '"Words', 1 / 2),
+    ("ends_with", ["The rest is up to you."], "That is up to him.", 3 / 6),
+    ("postscript", ["P.S."], "Bye.", 0),
+    ("one_of", ["I agree.", "I disagree."], "I can agree.", 0),
+    ("two_responses", [], "One.\n***\nTwo.", 1 / 2),
+    ("repeats", ["Why is tea hot?"], "Why is it hot?", 2 / 4),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "text", "expected"), NEAR_CASES)
+def test_closeness_is_the_part_of_the_constraint_that_is_met(kind, values, text, expected):
+    assert closeness(text, {"kind": kind, "values": values}) == pytest.approx(expected)
+
+
+def test_every_kind_but_one_has_a_closeness():
+    assert KINDS.keys() - NEAR.keys() == {"one_of"}
+    assert {kind for kind, *_ in NEAR_CASES} == KINDS.keys()
+
+
+@given(st.text(), st.integers(0, 1000))
+def test_closeness_is_one_exactly_where_the_constraint_is_met(text, seed):
+    """Any text, for every kind, is closer than 0 and at most 1, and 1 only if it meets it."""
+    rng = random.Random(seed)
+    for kind, drawn in KINDS.items():
+        constraint = {"kind": kind, "values": drawn.draw(rng, "Why tea?")}
+        close = closeness(text, constraint)
+        assert 0 <= close <= 1
+        assert (close == 1) is is_met(text, constraint)
+
+
+def test_reward_is_the_mean_closeness():
+    """No comma: 1/2 with one comma. Lowercase: 3 words of 4."""
+    asked = [{"kind": "no_commas", "values": []}, {"kind": "lowercase", "values": []}]
+    assert constraints_close(["p"], ["One, two three four"], [asked]) == [(1 / 2 + 3 / 4) / 2]
 
 
 @pytest.mark.parametrize(("kind", "values", "good", "bad"), CASES)
