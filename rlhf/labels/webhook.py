@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import http.client
 import json
 import logging
 import threading
@@ -39,8 +40,7 @@ class Webhook:
     longest_wait: float = 300.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(self.url):
             raise ConfigError(
                 f"webhook={self.url} is no address; write https://HOST/PATH.", code="bad-value"
             )
@@ -49,6 +49,17 @@ class Webhook:
     def setting(self) -> str:
         """The store's setting that holds the id of the last event that was delivered."""
         return f"webhook:{hashlib.sha256(self.url.encode()).hexdigest()}"
+
+
+def _is_address(url: str) -> bool:
+    """Whether urllib can send to it: a host and a possible port, in ASCII without spaces."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:  # a port that is no number or too large, or half of an IPv6 address
+        return False
+    is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_web and has_port and url.isascii() and url.isprintable() and " " not in url
 
 
 class WebhookSender:
@@ -90,6 +101,16 @@ class WebhookSender:
                 wait = self._webhook.first_wait
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: urllib would follow it with a GET request, without the events."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """No request."""
+
+
+_opener = urllib.request.build_opener(_NoRedirects)
+
+
 def send(webhook: Webhook, events: Sequence[Mapping[str, object]]) -> str:
     """Send these events; returns why they did not arrive, "" if they did."""
     body = json.dumps({"events": list(events)}).encode()
@@ -98,12 +119,13 @@ def send(webhook: Webhook, events: Sequence[Mapping[str, object]]) -> str:
         headers[SIGNATURE] = f"sha256={signature(webhook.secret, body)}"
     request = urllib.request.Request(webhook.url, data=body, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30):
+        with _opener.open(request, timeout=30):
             return ""
     except urllib.error.HTTPError as error:
-        return f"status {error.code}"
-    except OSError as error:
-        return str(getattr(error, "reason", error))
+        moved = error.headers.get("Location")
+        return f"status {error.code}" + (f", a redirect to {moved}" if moved else "")
+    except (OSError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def signature(secret: str, body: bytes) -> str:

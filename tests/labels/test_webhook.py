@@ -13,6 +13,8 @@ from rlhf.labels.webhook import SIGNATURE, Webhook, WebhookSender, signature
 from tests.errors import raises
 from tests.labels.web_server import candidates
 
+NO_HTTP = 0  # in place of a status: an answer that is not HTTP
+
 
 class Receiver:
     """A server that answers with some statuses first, then with 200."""
@@ -26,7 +28,18 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = receiver.statuses.pop(0) if receiver.statuses else 200
                 receiver.requests.append((status, self.headers.get(SIGNATURE), body))
+                if status == NO_HTTP:
+                    self.wfile.write(b"not HTTP\r\n")
+                    return
                 self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", "/moved")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_GET(self):
+                receiver.requests.append((200, None, b'{"events": []}'))
+                self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -106,6 +119,17 @@ def test_events_are_sent_again_until_they_arrive(store, receive):
     assert failed == [ids[0]] * 3
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, NO_HTTP])
+def test_redirect_or_answer_that_is_not_http_loses_no_event(store, receive, status):
+    """urllib follows 301 to 303 with a GET request, which has no events and gets status 200."""
+    receiver = receive(status)
+    sender = WebhookSender(store, webhook(receiver))
+    ids = [submit(store, "Ann")]
+    assert receiver.delivered(1) == ids
+    sender.close()
+    assert [request[0] for request in receiver.requests] == [status, 200]
+
+
 def test_events_of_a_stopped_server_are_sent_after_its_start(store, receive):
     receiver = receive()
     options = webhook(receiver)
@@ -123,7 +147,19 @@ def test_signature_is_hmac_sha256():
     assert signature("Jefe", b"what do ya want for nothing?") == expected
 
 
-@pytest.mark.parametrize("url", ["example.org/hook", "ftp://example.org", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.org/hook",
+        "ftp://example.org",
+        "http://",
+        "http://example.org:no/hook",
+        "http://example.org:65536/hook",
+        "http://[::1/hook",
+        "http://example.org/a hook",
+        "http://example.org/ü",
+    ],
+)
 def test_address_is_checked(url):
     with raises("bad-value", url):
         Webhook(url=url)
