@@ -65,11 +65,13 @@ def _pair(
 ) -> dict[str, object]:
     better, worse = (pair.first, pair.second) if is_first else (pair.second, pair.first)
     return {
+        **item.columns,
         "prompt": item.prompt,
         "chosen": item.responses[better],
         "rejected": item.responses[worse],
         "annotator": CONSENSUS,
         "strength": one.strength,
+        "models": [item.models[better], item.models[worse]] if item.models else [],
         "item_id": one.item_id,
         "consensus": one.method,
         "annotators": one.annotators,

@@ -168,6 +168,19 @@ def test_exported_consensus_has_the_probabilities_that_a_reward_model_reads(stor
     assert [row.probabilities[0][2] for row in pairs] == [each[2] for each in expected]
 
 
+def test_pairs_of_a_consensus_have_the_models_and_columns_of_their_item(sqlite_store):
+    """As the pairs of labels do; the model of `chosen` is the first."""
+    columns = {"category": "sums", "low": "not an interval"}
+    candidate = Candidate(prompt="p", responses=("a", "b"), models=("m", "n"), columns=columns)
+    sqlite_store.add_candidates([candidate])
+    sqlite_store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1)))
+    [one] = rows_of(sqlite_store, "pairs").rows
+    [agreed] = rows_of(sqlite_store, "pairs", ConsensusOptions(method="majority")).rows
+    assert (one["models"], one["category"]) == (["n", "m"], "sums")
+    assert (agreed["models"], agreed["category"]) == (["n", "m"], "sums")
+    assert agreed["low"] < agreed["probability"] == 1.0
+
+
 def test_pairs_state_the_probability_of_the_chosen_response(sqlite_store):
     sqlite_store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
     for name, ranks in (("ann", (2, 1)), ("bob", (2, 1)), ("cat", (1, 2))):
