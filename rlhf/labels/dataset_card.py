@@ -58,6 +58,11 @@ FIELDS = {
     "undoes": "the event that this one takes back",
     "undone_by": "the event that takes this one back",
 }
+# Of rows with one ranking of several people.
+AGREED_FIELDS = {
+    "annotator": "consensus, for the people who labelled the item",
+    "probability": "that `chosen` is better than `rejected`",
+}
 
 
 def dataset_card(
@@ -66,6 +71,7 @@ def dataset_card(
     rows: Sequence[Mapping[str, object]],
     left_out: Mapping[str, int],
     *,
+    consensus: str = "",
     file: str = "",
     consent: str = "",
     license_name: str = "",
@@ -77,19 +83,19 @@ def dataset_card(
         kind: of the rows.
         rows: the exported rows.
         left_out: what they leave out, by reason.
+        consensus: the method by which each item has one ranking; "" for the labels themselves.
         file: name of the exported file, for the hub's viewer.
         consent: what the annotators agreed to.
         license_name: the hub's name of a licence.
     """
     labels = store.labels()
-    names = {str(row.get("annotator", "")) for row in rows}
     sections = [
         "\n".join(["---", *_metadata(file, license_name), "---"]),
         f"# {kind}",
-        f"{counted(len(rows), 'row')} of {counted(len(names), 'annotator')}{_dates(labels)}, "
+        f"{counted(len(rows), 'row')}{_origin(rows, labels, consensus)}{_dates(labels)}, "
         "written by `rlhf label export`.",
         "## Fields",
-        _fields(rows),
+        _fields(rows, AGREED_FIELDS if consensus else {}),
         "## Left out",
         "\n".join(f"- {reason}: {count}" for reason, count in left_out.items()) or "Nothing.",
         "## Agreement",
@@ -110,6 +116,17 @@ def _metadata(file: str, license_name: str) -> list[str]:
     return lines
 
 
+def _origin(
+    rows: Sequence[Mapping[str, object]], labels: Sequence[StoredLabel], consensus: str
+) -> str:
+    """How many annotators the rows are from, and how they agreed."""
+    if not consensus:
+        names = {str(row.get("annotator", "")) for row in rows}
+        return f" of {counted(len(names), 'annotator')}"
+    names = {label.annotator for label in labels if label.purpose == LABEL}
+    return f", the consensus ({consensus}) of {counted(len(names), 'annotator')}"
+
+
 def _dates(labels: Sequence[StoredLabel]) -> str:
     """The days of the first and last label, in UTC."""
     if not labels:
@@ -119,9 +136,10 @@ def _dates(labels: Sequence[StoredLabel]) -> str:
     return f", labelled on {first}" if first == last else f", labelled from {first} to {last}"
 
 
-def _fields(rows: Sequence[Mapping[str, object]]) -> str:
+def _fields(rows: Sequence[Mapping[str, object]], own: Mapping[str, str]) -> str:
+    """The table of the columns; `own` describes those that have another meaning in these rows."""
     names = dict.fromkeys(key for row in rows for key in row)
-    lines = [f"| {_cell(name)} | {_contents(name)} |" for name in names]
+    lines = [f"| {_cell(name)} | {own.get(name) or _contents(name)} |" for name in names]
     return "\n".join(["| field | contents |", "|---|---|", *lines])
 
 

@@ -99,6 +99,7 @@ def export(
         kind,
         exported.rows,
         exported.left_out,
+        consensus=options.method if options else "",
         file=path.name,
         consent=consent,
         license_name=license_name,

@@ -65,6 +65,15 @@ def test_card_of_pairs_counts_what_is_left_out(location, tmp_path):
     assert "Not stated." in card
 
 
+def test_card_of_a_consensus_counts_the_people_and_explains_the_probability(location, tmp_path):
+    """In other rows `probability` is that of the item being drawn."""
+    words = ("--kind", "pairs", "--consensus", "majority")
+    card = export(location, tmp_path / "c.jsonl", *words)
+    assert "6 rows, the consensus (majority) of 2 annotators, labelled on 2" in card
+    assert "| `probability` | that `chosen` is better than `rejected` |" in card
+    assert "| `annotator` | consensus, for the people who labelled the item |" in card
+
+
 class Hub:
     """Records what is uploaded."""
 

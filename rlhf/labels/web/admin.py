@@ -137,17 +137,19 @@ def _add_exports(app: FastAPI, store: LabelStore) -> None:
                 404, f"{', '.join(AGREED_KINDS)} have a consensus by {', '.join(CONSENSUS)}"
             )
         options = ConsensusOptions(method=consensus) if consensus else None
-        content = _file_content(store, kind, rows_of(store, kind, options), format)
+        content = _file_content(store, kind, rows_of(store, kind, options), format, consensus)
         name = file_name(f"{kind}-{consensus}" if consensus else kind, f".{format}")
         attachment = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=MEDIA_TYPES[format], headers=attachment)
 
 
-def _file_content(store: LabelStore, kind: str, exported: ExportedRows, format: str) -> str | bytes:
+def _file_content(
+    store: LabelStore, kind: str, exported: ExportedRows, format: str, consensus: str
+) -> str | bytes:
     if format == "parquet":
         return as_parquet(exported.rows)
     if format == "md":
-        return dataset_card(store, kind, exported.rows, exported.left_out)
+        return dataset_card(store, kind, exported.rows, exported.left_out, consensus=consensus)
     if format == "csv":
         return BYTE_ORDER_MARK + as_csv(exported.rows)
     return as_jsonl(exported.rows)
