@@ -3,7 +3,7 @@
 import pytest
 
 from rlhf.labels.records import Candidate
-from tests.browsing import done, press, strike
+from tests.browsing import done, press, strike, wait_until
 from tests.labels.page import PAIRS, PHONE, focused
 from tests.labels.web_server import candidates, serving
 
@@ -24,6 +24,22 @@ def test_typed_response_survives_a_skip(tmp_path, open_page):
         press(page, "u")
         page.locator("#conversation", has_text="prompt 0").wait_for()
         assert page.locator("#rewrite").input_value() == "typed at length"
+
+
+def test_skip_waits_until_a_label_has_arrived(tmp_path, open_page):
+    """On a slow line a dialog that was opened for the first item would skip the second one."""
+    held = []
+    with serving(tmp_path, PAIRS) as site:
+        page = open_page(site, "ann")
+        page.route("**/api/submit", lambda route: held.append(route))
+        press(page, "1", "Enter")
+        wait_until(lambda: held or page.wait_for_timeout(20))
+        press(page, "s")
+        held[0].continue_()
+        done(page, 1)
+        assert not page.locator("#skip-dialog").is_visible()
+        press(page, "s")
+        page.locator("#skip-dialog").wait_for()
 
 
 def test_guideline_opens_at_its_beginning_until_it_is_confirmed(tmp_path, open_page):

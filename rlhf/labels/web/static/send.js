@@ -71,8 +71,9 @@ export function submit() {
   });
 }
 
+// Not while a label is on its way: the dialog would be about the next item by the time of a choice.
 export function openSkip() {
-  if (page.item === null) return;
+  if (page.item === null || busy) return;
   byId("skip-comment").value = "";
   byId("skip-note").hidden = !hasText(page.form);
   byId("skip-dialog").showModal();
