@@ -71,6 +71,18 @@ def test_label_counts_once_for_its_key(client, store):
     assert client.get("/rest/v1/labels").json() == {"labels": [], "next": None}
 
 
+@pytest.mark.parametrize(
+    "changes", [{"item_id": 2}, {"annotator": "Bob"}, {"ranks": [4, 3, 2, 1]}, {"strength": 2.0}]
+)
+def test_key_of_another_label_is_rejected(client, store, changes):
+    """Otherwise the label would be lost: two programs may count their keys alike."""
+    store.add_candidates(candidates(2))
+    client.post("/rest/v1/labels", json=label(1)).raise_for_status()
+    reply = client.post("/rest/v1/labels", json=label(1) | changes)
+    assert (reply.status_code, "another label" in reply.json()["detail"]) == (409, True)
+    assert len(store.labels()) == 1
+
+
 def test_events_are_complete_and_progress_counts_what_stands(client, store):
     first, second = store.add_candidates(candidates(2))
     kept = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]

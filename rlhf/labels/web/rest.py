@@ -19,7 +19,7 @@ from rlhf.labels.api_tokens import api_access
 from rlhf.labels.events import append_label
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, items
+from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, events, items
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
@@ -131,11 +131,13 @@ def _submit(store: LabelStore, label: Label, key: str) -> int:
     """The id of the label's event; a key that was sent before gives the id of its label.
 
     Raises:
-        DataError: a label that does not fit its item, or an item whose labels are no data.
+        DataError: a label that does not fit its item, an item whose labels are no data, or a key
+            that was sent before with another label.
     """
     with store.write() as connection:
         earlier = queries.event_of_request(connection, key)
         if earlier is not None:
+            _check_same(connection, earlier, label)
             return earlier
         validation.check_label(label, queries.item_sizes(connection, {label.item_id}))
         queue = queries.queue_of(connection, label.item_id)
@@ -145,6 +147,18 @@ def _submit(store: LabelStore, label: Label, key: str) -> int:
                 code="not-allowed",
             )
         return append_label(connection, label, request_key=key)
+
+
+def _check_same(connection: sa.Connection, event_id: int, label: Label) -> None:
+    """Raise DataError if the event is of another label: two programs may count their keys alike."""
+    row = connection.execute(sa.select(events).where(events.c.id == event_id)).one()
+    sent = queries.stored_label(row)
+    if queries.identity(sent) != queries.identity(label) or sent.strength != label.strength:
+        raise DataError(
+            f"the key was sent before with another label, of item {sent.item_id} by "
+            f"{sent.annotator}; give each label a key of its own.",
+            code="not-allowed",
+        )
 
 
 def _add_log(app: FastAPI, queue: Queue) -> None:

@@ -68,7 +68,7 @@ class ItemPage(Entry):
 
 
 class NewLabel(RequestBody):
-    """A ranking. A key that was sent before adds nothing."""
+    """A ranking. A key that was sent before adds nothing; with another label it is an error."""
 
     item_id: Annotated[int, Field(ge=1, le=2**62)]
     annotator: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
