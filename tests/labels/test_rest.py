@@ -1,5 +1,7 @@
 """The REST API: tokens, pages of entries, idempotent labels, its description."""
 
+import json
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -219,6 +221,29 @@ def test_description_needs_no_token_and_has_every_route(client):
         "list_items", "add_items", "list_labels", "add_label", "list_events", "progress"
     }  # fmt: skip
     assert "HTTPBearer" in description["components"]["securitySchemes"]
+
+
+def test_body_without_the_content_type_of_json_is_named(client, store):
+    store.add_candidates(candidates(1))
+    headers = {"content-type": "application/x-www-form-urlencoded"}  # of curl --data
+    reply = client.post("/rest/v1/labels", content=json.dumps(label(1)), headers=headers)
+    assert (reply.status_code, "application/json" in reply.json()["detail"]) == (422, True)
+
+
+def test_description_has_the_errors_as_they_are_sent(client, store):
+    """FastAPI describes a list of objects in place of the text of 422."""
+    store.add_candidates(candidates(1))
+    description = client.get("/rest/v1/openapi.json").json()
+    answers = description["paths"]["/rest/v1/labels"]["post"]["responses"]
+    assert set(answers) == {"200", "401", "403", "409", "422"}
+    schemas = {
+        answers[status]["content"]["application/json"]["schema"]["$ref"] for status in answers
+    }
+    assert schemas == {"#/components/schemas/LabelId", "#/components/schemas/Problem"}
+    problem = description["components"]["schemas"]["Problem"]
+    assert problem["properties"]["detail"]["type"] == "string"
+    reply = client.post("/rest/v1/labels", json={**label(1), "ranks": 1})
+    assert (reply.status_code, type(reply.json()["detail"])) == (422, str)
 
 
 def test_page_is_served_next_to_the_api(client):

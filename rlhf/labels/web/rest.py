@@ -86,6 +86,7 @@ def create_rest(queue: Queue) -> FastAPI:
         openapi_url=SCHEMA,
         docs_url=None,
         redoc_url=None,
+        responses={status: {"model": schemas.Problem} for status in (401, 403, 422)},
         dependencies=[Depends(HTTPBearer(auto_error=False))],  # describes the token
     )
     app.add_exception_handler(DataError, _unusable)
@@ -116,7 +117,9 @@ def _add_labels(app: FastAPI, store: LabelStore) -> None:
         entries = [schemas.LabelEntry.model_validate(label) for label in found]
         return schemas.LabelPage(labels=entries, next=following)
 
-    @app.post(f"{ROOT}/labels", operation_id="add_label")
+    @app.post(
+        f"{ROOT}/labels", operation_id="add_label", responses={409: {"model": schemas.Problem}}
+    )
     def add_label(request: Request, body: schemas.NewLabel) -> schemas.LabelId:
         request.scope["audit"]["item_id"] = body.item_id
         access.check_name(body.annotator)
@@ -230,6 +233,9 @@ def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     places = (".".join(map(str, one["loc"])) for one in error.errors())
     problems = [f"{place}: {one['msg']}" for place, one in zip(places, error.errors(), strict=True)]
+    content_type = request.headers.get("content-type", "json")
+    if request.method == "POST" and "json" not in content_type:  # FastAPI gives bytes instead
+        problems = ["the body is not read as JSON; send it with `Content-Type: application/json`"]
     return JSONResponse({"detail": printable("; ".join(problems)[:1000])}, 422)
 
 

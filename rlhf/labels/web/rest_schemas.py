@@ -29,6 +29,12 @@ class Entry(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class Problem(BaseModel):
+    """Why a request was rejected."""
+
+    detail: str
+
+
 class NewItem(RequestBody):
     """A prompt and the responses to rank."""
 
