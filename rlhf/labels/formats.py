@@ -87,7 +87,7 @@ def _typed(values: Sequence[object]) -> object:
 
     try:
         array = pyarrow.array(values)
-    except pyarrow.ArrowException:
+    except (pyarrow.ArrowException, OverflowError):  # an integer of more than 64 bits
         return None
     # A struct would get the keys of all rows, and a struct without keys cannot be written.
     if pyarrow.types.is_struct(array.type) or "struct<>" in str(array.type):

@@ -64,6 +64,7 @@ tables = st.lists(
 @given(rows=tables, suffix=st.sampled_from([".jsonl", ".csv", ".parquet"]))
 @example(rows=[{"a": [{"b": None}]}], suffix=".parquet")
 @example(rows=[{"a": [{}]}], suffix=".parquet")
+@example(rows=[{"a": 10**30}], suffix=".parquet")
 @example(rows=[{"a": "=1"}, {"b": "'=1"}], suffix=".csv")
 @example(rows=[{"a": "x\x00y"}], suffix=".csv")
 def test_written_rows_are_read_back_unchanged(tmp_path, rows, suffix):
