@@ -127,6 +127,27 @@ def test_body_that_cannot_be_used_is_named(client, store, path, body, detail):
     assert len(store.items()) == 1
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        '"columns": {"x": NaN}',
+        '"columns": {"x": [1e999]}',
+        '"columns": {"x": "\\ud800"}',
+        '"columns": {"\\ud800": 1}',
+        '"columns": {"x": %s}' % ("[" * 32 + "]" * 32),
+        '"columns": {"x": %s}' % ("[" * 900 + "]" * 900),
+        '"prompt": [{"role": "user", "content": "\\ud800"}]',
+    ],
+)
+def test_item_that_could_not_be_listed_again_is_rejected(client, store, part):
+    """Python reads such JSON and would store it; then every list of items would fail."""
+    item = f'{{"items": [{{"prompt": "p", "responses": ["a", "b"], {part}}}]}}'
+    headers = {"content-type": "application/json"}
+    reply = client.post("/rest/v1/items", content=item, headers=headers)
+    assert (reply.status_code, store.items()) == (422, [])
+    assert part.split('"')[1] in reply.json()["detail"]
+
+
 def test_item_whose_labels_are_no_data_takes_none(client, store):
     """An excluded item and a gold item; a key that was sent before still gives its label's id."""
     first, second = store.add_candidates(candidates(2))

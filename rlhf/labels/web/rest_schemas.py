@@ -1,9 +1,10 @@
 """Bodies of the label server's REST API."""
 
+import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rlhf.labels.access import MAX_NAME_LENGTH
 from rlhf.labels.web.request_schemas import RequestBody, RequestKey
@@ -11,9 +12,37 @@ from rlhf.labels.web.request_schemas import RequestBody, RequestKey
 MAX_NEW = 256  # items or labels of one request
 MAX_PAGE = 1000
 MAX_TEXT = 200_000  # characters
+MAX_DEPTH = 32  # of lists and objects in each other; from about 250 on, no list of items is sent
+
+
+def _listable(value: Any) -> Any:
+    """The JSON value, if it can be listed and exported again: one bad item would stop all others.
+
+    Python reads NaN and half a surrogate pair, which JSON and UTF-8 do not have.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        is_deep = _depth(value) > MAX_DEPTH
+    except RecursionError:
+        is_deep = True
+    except ValueError as error:
+        raise ValueError("it has a number or a character that cannot be stored") from error
+    if is_deep:
+        raise ValueError(f"it has more than {MAX_DEPTH} lists and objects in each other")
+    return value
+
+
+def _depth(value: object) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Prompt = Text | Annotated[list[dict[str, object]], Field(min_length=1, max_length=1024)]
+Messages = Annotated[list[dict[str, object]], Field(min_length=1, max_length=1024)]
+Prompt = Annotated[Text | Messages, AfterValidator(_listable)]
+Columns = Annotated[dict[str, object], AfterValidator(_listable)]
+Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Paging(BaseModel):
@@ -41,7 +70,7 @@ class NewItem(RequestBody):
     prompt: Prompt
     responses: Annotated[list[Text], Field(min_length=2, max_length=64)]
     models: Annotated[list[Text], Field(max_length=64, default_factory=list)]
-    columns: Annotated[dict[str, object], Field(default_factory=dict)]
+    columns: Annotated[Columns, Field(default_factory=dict)]
 
 
 class NewItems(RequestBody):
@@ -78,7 +107,7 @@ class NewLabel(RequestBody):
 
     item_id: Annotated[int, Field(ge=1, le=2**62)]
     annotator: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
-    ranks: Annotated[list[int], Field(min_length=2, max_length=64)]
+    ranks: Annotated[list[Rank], Field(min_length=2, max_length=64)]
     strength: float = 1.0
     key: RequestKey
 
