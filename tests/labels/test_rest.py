@@ -244,9 +244,12 @@ def test_description_needs_no_token_and_has_every_route(client):
     assert "HTTPBearer" in description["components"]["securitySchemes"]
 
 
-def test_body_without_the_content_type_of_json_is_named(client, store):
+@pytest.mark.parametrize(
+    "headers", [{}, {"content-type": "application/x-www-form-urlencoded"}], ids=["none", "curl"]
+)
+def test_body_without_the_content_type_of_json_is_named(client, store, headers):
+    """curl --data sends that of a form."""
     store.add_candidates(candidates(1))
-    headers = {"content-type": "application/x-www-form-urlencoded"}  # of curl --data
     reply = client.post("/rest/v1/labels", content=json.dumps(label(1)), headers=headers)
     assert (reply.status_code, "application/json" in reply.json()["detail"]) == (422, True)
 
