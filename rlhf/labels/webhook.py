@@ -45,6 +45,10 @@ class Webhook:
                 f"webhook={self.url} is no address; write https://HOST/PATH.", code="bad-value"
             )
 
+    def __str__(self) -> str:
+        signed = "signed" if self.secret else "not signed: RLHF_WEBHOOK_SECRET is not set"
+        return f"new events are sent to {self.url}, {signed}"
+
     @property
     def setting(self) -> str:
         """The store's setting that holds the id of the last event that was delivered."""
@@ -85,7 +89,7 @@ class WebhookSender:
         self._thread.join()
 
     def _run(self) -> None:
-        wait = self._webhook.first_wait
+        wait, has_failed = self._webhook.first_wait, False
         while not self._stopping.is_set():
             last = int(self._store.setting(self._webhook.setting))
             with self._store.read() as connection:
@@ -95,10 +99,12 @@ class WebhookSender:
             elif problem := send(self._webhook, events):
                 logger.warning("webhook %s: %s; again in %g s", self._webhook.url, problem, wait)
                 self._stopping.wait(wait)
-                wait = min(2 * wait, self._webhook.longest_wait)
+                wait, has_failed = min(2 * wait, self._webhook.longest_wait), True
             else:
                 self._store.set_setting(self._webhook.setting, str(events[-1]["id"]))
-                wait = self._webhook.first_wait
+                if has_failed:  # as loud as the failures: a level below is not shown
+                    logger.warning("webhook %s: events arrive again", self._webhook.url)
+                wait, has_failed = self._webhook.first_wait, False
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -9,7 +9,10 @@ import pytest
 
 from rlhf.labels.records import Label
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.config import LabelServerConfig
+from rlhf.labels.web.serve import print_links
 from rlhf.labels.webhook import SIGNATURE, Webhook, WebhookSender, signature
+from rlhf.runtime.printing import plain_console
 from tests.errors import raises
 from tests.labels.web_server import candidates
 
@@ -108,7 +111,7 @@ def test_new_events_arrive_signed_and_old_ones_do_not(store, receive):
     assert (event["kind"], event["annotator"]) == ("submit", "Ann")
 
 
-def test_events_are_sent_again_until_they_arrive(store, receive):
+def test_events_are_sent_again_until_they_arrive(store, receive, caplog):
     """Three failures: each repetition has the first event, and none is skipped."""
     receiver = receive(500, 503, 404)
     sender = WebhookSender(store, webhook(receiver))
@@ -117,6 +120,22 @@ def test_events_are_sent_again_until_they_arrive(store, receive):
     sender.close()
     failed = [json.loads(body)["events"][0]["id"] for status, _, body in receiver.requests[:3]]
     assert failed == [ids[0]] * 3
+    messages = [record.getMessage().split(": ", 1)[1] for record in caplog.records]
+    assert [message.split(";")[0] for message in messages[:3]] == [
+        f"status {status}" for status in (500, 503, 404)
+    ]
+    assert messages[3:] == ["events arrive again"]  # once
+
+
+@pytest.mark.parametrize(
+    ("secret", "signed"), [("s3cret", "signed"), ("", "not signed: RLHF_WEBHOOK_SECRET is not set")]
+)
+def test_start_prints_where_events_go_and_whether_they_are_signed(store, capsys, secret, signed):
+    hook = Webhook(url="https://example.org/hook", secret=secret)
+    config = LabelServerConfig(store="labels.sqlite", webhook=hook)
+    print_links(store, config, "http://127.0.0.1:8000", plain_console(soft_wrap=True))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"webhook: new events are sent to https://example.org/hook, {signed}"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, NO_HTTP])

@@ -122,7 +122,7 @@ def _is_reached(store: LabelStore, overlap: int, until: str) -> bool:
 def print_links(
     store: LabelStore, config: LabelServerConfig, address: str, console: Console
 ) -> None:
-    """Print the page's address and each new link, once.
+    """Print the page's address, each new link, once, and where events are sent.
 
     Links of earlier starts stay valid, so that a restart locks no annotator out of an item.
     """
@@ -144,6 +144,8 @@ def print_links(
         console.print(f"annotator {name}: {link}", markup=False)
     if config.crowd is not None:
         print_study(config, config.crowd, address, console)
+    if config.webhook is not None:
+        console.print(f"webhook: {config.webhook}", markup=False)
 
 
 def print_study(
