@@ -106,6 +106,17 @@ def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
     return connection.scalar(query.limit(1)) is not None
 
 
+def is_holding(connection: sa.Connection, annotator: str, item_id: int) -> bool:
+    """Whether a live claim of the annotator takes a place of the item."""
+    query = sa.select(claims.c.id).where(
+        claims.c.annotator == annotator,
+        claims.c.item_id == item_id,
+        claims.c.purpose == LABEL,
+        claims.c.state == LIVE,
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
 def read(connection: sa.Connection, claim_id: int) -> Claim:
     """The claim with its item and its draft."""
     query = (

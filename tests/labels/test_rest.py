@@ -85,6 +85,22 @@ def test_key_of_another_label_is_rejected(client, store, changes):
     assert len(store.labels()) == 1
 
 
+def test_annotator_takes_one_place_of_an_item(client, store, queue):
+    """With overlap 2 Ann's second key would fill the item, and Bob could not label it."""
+    first, second = store.add_candidates(candidates(2))
+    one = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]
+    again = client.post("/rest/v1/labels", json=label(first, "key-number-2", ranks=[2, 1, 3, 4]))
+    assert (again.status_code, "Ann has a label" in again.json()["detail"]) == (409, True)
+    assert client.get("/rest/v1/progress").json()["places_left"] == 3
+    store.undo(one)
+    client.post("/rest/v1/labels", json=label(first, "key-number-4")).raise_for_status()
+    queue.claim_item("Ann", second)
+    holding = client.post("/rest/v1/labels", json=label(second, "key-number-3"))
+    assert (holding.status_code, "on the page" in holding.json()["detail"]) == (409, True)
+    client.post("/rest/v1/labels", json=label(second, "key-number-5", annotator="Bob"))
+    assert client.get("/rest/v1/progress").json()["places_left"] == 1
+
+
 def test_events_are_complete_and_progress_counts_what_stands(client, store):
     first, second = store.add_candidates(candidates(2))
     kept = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]

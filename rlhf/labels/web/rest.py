@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rlhf import __version__
 from rlhf.data.rows.parse import parse_prompt
 from rlhf.errors import DataError
-from rlhf.labels import access, log_queries, queries, validation
+from rlhf.labels import access, claim_queries, log_queries, queries, validation
 from rlhf.labels.api_tokens import api_access
 from rlhf.labels.events import append_label
 from rlhf.labels.queue import Queue
@@ -134,8 +134,8 @@ def _submit(store: LabelStore, label: Label, key: str) -> int:
     """The id of the label's event; a key that was sent before gives the id of its label.
 
     Raises:
-        DataError: a label that does not fit its item, an item whose labels are no data, or a key
-            that was sent before with another label.
+        DataError: a label that does not fit its item, an item that takes none of the annotator, or
+            a key that was sent before with another label.
     """
     with store.write() as connection:
         earlier = queries.event_of_request(connection, key)
@@ -143,13 +143,31 @@ def _submit(store: LabelStore, label: Label, key: str) -> int:
             _check_same(connection, earlier, label)
             return earlier
         validation.check_label(label, queries.item_sizes(connection, {label.item_id}))
-        queue = queries.queue_of(connection, label.item_id)
-        if queue != OPEN:
-            raise DataError(
-                f"item {label.item_id} takes no label here: {NO_LABELS[queue]}.",
-                code="not-allowed",
-            )
+        _check_open(connection, label)
         return append_label(connection, label, request_key=key)
+
+
+def _check_open(connection: sa.Connection, label: Label) -> None:
+    """Raise DataError if the item takes no label, or none of this annotator any more.
+
+    As on the page, nobody gets an item that they have labelled or hold: a person takes one place.
+    """
+    queue = queries.queue_of(connection, label.item_id)
+    if queue != OPEN:
+        raise DataError(
+            f"item {label.item_id} takes no label here: {NO_LABELS[queue]}.", code="not-allowed"
+        )
+    if queries.has_ordinary_label(connection, label.annotator, label.item_id):
+        raise DataError(
+            f"{label.annotator} has a label of item {label.item_id} already; an administrator can "
+            "correct it on the item's page.",
+            code="not-allowed",
+        )
+    if claim_queries.is_holding(connection, label.annotator, label.item_id):
+        raise DataError(
+            f"{label.annotator} is labelling item {label.item_id} on the page; finish it there.",
+            code="not-allowed",
+        )
 
 
 def _check_same(connection: sa.Connection, event_id: int, label: Label) -> None:
