@@ -95,6 +95,11 @@ def parse_file(
     return ParsedFile(rows=rows, blank=blank, left_out=left_out, dropped=len(problems))
 
 
+def is_own_column(name: str) -> bool:
+    """Whether rows of labels have a column of this name, so that no item can have one."""
+    return name in ITEM_COLUMNS + LABEL_COLUMNS or name.startswith(COLUMN)
+
+
 def _rows_of(row: Row) -> list[Row]:
     """The rows of a record of an annotation tool; else the row itself."""
     if FORMATS["argilla"].fits(row):
@@ -105,11 +110,7 @@ def _rows_of(row: Row) -> list[Row]:
 def _parse(row: Row) -> tuple[Candidate, ImportedRanking | None]:
     if _is_transcript(row):
         row = {**row, **hh(row).rows[0]}
-    columns = {
-        key: value
-        for key, value in row.items()
-        if key not in ITEM_COLUMNS + LABEL_COLUMNS and not key.startswith(COLUMN)
-    }
+    columns = {key: value for key, value in row.items() if not is_own_column(key)}
     models = row.get("models") or ()
     if not isinstance(models, list | tuple):
         raise DataError("models is not a list of names", code="bad-row")
@@ -124,8 +125,7 @@ def _parse(row: Row) -> tuple[Candidate, ImportedRanking | None]:
             "a demonstration or a thumb is not a candidate; give a list of responses to rank",
             code="bad-row",
         )
-    reserved = sorted(set(row) & {*LABEL_COLUMNS, "annotator", "strength", "margin"})
-    reserved += [key for key in row if key.startswith(COLUMN)]
+    reserved = sorted(filter(is_own_column, row.keys() - {"prompt", "responses", "models"}))
     if reserved:
         raise DataError(
             f"the row has no ranks, so it cannot have the label column {reserved[0]}; add `ranks` "

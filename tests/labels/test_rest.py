@@ -45,6 +45,10 @@ def label(item: int, key: str = "key-number-1", **changes) -> dict:
     return {"item_id": item, "annotator": "Ann", "ranks": [1, 2, 3, 4], "key": key, **changes}
 
 
+def new_item(**fields) -> dict:
+    return {"items": [{"prompt": "p", "responses": ["a", "b"], **fields}]}
+
+
 def test_items_are_added_once_and_listed_by_page(client, store):
     items = [{"prompt": f"p{n}", "responses": ["a", "b"], "models": ["m", "n"]} for n in range(5)]
     items[0]["prompt"] = [{"role": "user", "content": "p0"}]
@@ -132,6 +136,11 @@ def test_events_are_complete_and_progress_counts_what_stands(client, store):
         ("items", {"items": [{"prompt": "p", "responses": ["a"]}]}, "responses"),
         ("items", {"items": [{"prompt": " ", "responses": ["a", "b"]}]}, "prompt"),
         ("items", {"items": [{"prompt": [{"role": "x"}], "responses": ["a", "b"]}]}, "role"),
+        ("items", new_item(prompt=[{"role": "user", "content": "p", "text": "q"}]), "text"),
+        *(
+            ("items", new_item(columns={name: "x"}), f"column {name} of their own")
+            for name in ("ranks", "prompt", "annotator", "labelled_at", "margin", "criteria.helpful")
+        ),
     ],
 )
 def test_body_that_cannot_be_used_is_named(client, store, path, body, detail):
@@ -141,6 +150,13 @@ def test_body_that_cannot_be_used_is_named(client, store, path, body, detail):
     assert detail in reply.json()["detail"]
     assert store.count_events() == {}
     assert len(store.items()) == 1
+
+
+@pytest.mark.parametrize("path", ["items", "labels", "events"])
+def test_unknown_query_parameter_is_named(client, path):
+    """A misspelt `after` would list everything again."""
+    reply = client.get(f"/rest/v1/{path}", params={"afer": 3})
+    assert (reply.status_code, "query.afer" in reply.json()["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize(

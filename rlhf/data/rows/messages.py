@@ -22,6 +22,7 @@ _INSTEAD = {
     "masked": "weight",
     "mask": "weight",
 }
+_READ = ("role", "content", "name", "tool_call_id", "weight", "tool_calls", *_THOUGHTS)
 _NOT_TEXT = ("images", "image", "audio", "video", "refusal")
 
 
@@ -39,6 +40,16 @@ def messages_of(value: object, name: str, *, last: Sequence[str] = ()) -> list[M
         roles = ", ".join(turn["role"] for turn in turns)
         reject_row(f"{name}: roles {roles}; the last one has to be {' or '.join(last)}")
     return turns
+
+
+def check_fields(turns: Sequence[Mapping[str, object]], name: str) -> None:
+    """Reject a message with a field that `messages_of` would leave out.
+
+    Files have such fields (ids, times); a request that has one is a mistake.
+    """
+    unknown = [field for turn in turns for field in turn if field not in (*_READ, *_INSTEAD)]
+    if unknown:
+        reject_row(f"{name}: a message's {unknown[0]} is not read; it has {', '.join(_READ)}")
 
 
 def tools_of(row: Row) -> Tools:

@@ -12,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rlhf import __version__
+from rlhf.data.rows.messages import check_fields
 from rlhf.data.rows.parse import parse_prompt
 from rlhf.errors import DataError
 from rlhf.labels import access, claim_queries, log_queries, queries, validation
 from rlhf.labels.api_tokens import api_access
 from rlhf.labels.events import append_label
+from rlhf.labels.import_rows import is_own_column
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, events, items
@@ -214,11 +216,19 @@ def _event_id(event: Mapping[str, object]) -> int:
 
 
 def _candidate(item: schemas.NewItem) -> Candidate:
-    """The item, checked as `LabelStore.add` checks one.
+    """The item, checked as `LabelStore.add` checks one, and its columns as an import does.
 
     Raises:
-        DataError: a prompt, responses or models that cannot be used.
+        DataError: a prompt, responses, models or columns that cannot be used.
     """
+    if reserved := sorted(filter(is_own_column, item.columns)):
+        raise DataError(
+            f"columns: exported labels have a column {reserved[0]} of their own, which would "
+            "replace this one; rename it.",
+            code="bad-row",
+        )
+    if not isinstance(item.prompt, str):
+        check_fields(item.prompt, "prompt")
     prompt = parse_prompt({"prompt": item.prompt}).prompt
     candidate = Candidate(
         prompt=prompt, responses=item.responses, models=item.models, columns=item.columns

@@ -46,7 +46,9 @@ Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Paging(BaseModel):
-    """Which page of a list."""
+    """Which page of a list; other parameters are rejected."""
+
+    model_config = ConfigDict(extra="forbid")
 
     after: int = Field(0, ge=0, le=2**62, description="Id of the last entry that you have.")
     limit: int = Field(100, ge=1, le=MAX_PAGE, description="Longest page.")
