@@ -17,6 +17,10 @@ class ConsensusOptions:
 
     method: str  # one of `rlhf.labels.consensus.METHODS`
     scores: Mapping[int, Sequence[float]] | None = None  # item id -> reward model's scores
+    reward_model: str = ""  # where the scores are from
+
+    def __str__(self) -> str:
+        return f"{self.method} by {self.reward_model}" if self.reward_model else self.method
 
 
 def consensus_of(

@@ -83,7 +83,8 @@ def dataset_card(
         kind: of the rows.
         rows: the exported rows.
         left_out: what they leave out, by reason.
-        consensus: the method by which each item has one ranking; "" for the labels themselves.
+        consensus: how each item has one ranking: the method, and the reward model of its weights;
+            "" for the labels themselves.
         file: name of the exported file, for the hub's viewer.
         consent: what the annotators agreed to.
         license_name: the hub's name of a licence.

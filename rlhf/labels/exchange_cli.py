@@ -131,5 +131,6 @@ def _consensus(args: argparse.Namespace, store: LabelStore) -> ConsensusOptions 
         )
     if args.consensus is None:
         return None
-    scores = scores_by_item(store, args.reward_model) if args.reward_model else None
-    return ConsensusOptions(method=args.consensus, scores=scores)
+    model = args.reward_model or ""
+    scores = scores_by_item(store, model) if model else None
+    return ConsensusOptions(method=args.consensus, scores=scores, reward_model=model)

@@ -99,7 +99,7 @@ def export(
         kind,
         exported.rows,
         exported.left_out,
-        consensus=options.method if options else "",
+        consensus=str(options or ""),
         file=path.name,
         consent=consent,
         license_name=license_name,

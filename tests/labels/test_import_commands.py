@@ -65,6 +65,8 @@ def test_consensus_prelabels_and_roles_from_the_command_line(tmp_path, capsys):
     export = ["export", *store, "--output", str(output), "--consensus"]
     assert main([*export, "reward_weighted", "--reward_model", model]) == 0
     assert json.loads(output.read_text())["ranks"] == [2, 1]
+    card = (tmp_path / "out.jsonl.md").read_text()
+    assert f"the consensus (reward_weighted by {model}) of 2 annotators" in card
     for wrong in (["majority", "--reward_model", model], ["majority", "--kind", "thumbs"]):
         with raises("key-conflict"):
             main([*export, *wrong])

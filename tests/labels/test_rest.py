@@ -139,7 +139,14 @@ def test_events_are_complete_and_progress_counts_what_stands(client, store):
         ("items", new_item(prompt=[{"role": "user", "content": "p", "text": "q"}]), "text"),
         *(
             ("items", new_item(columns={name: "x"}), f"column {name} of their own")
-            for name in ("ranks", "prompt", "annotator", "labelled_at", "margin", "criteria.helpful")
+            for name in (
+                "ranks",
+                "prompt",
+                "annotator",
+                "labelled_at",
+                "margin",
+                "criteria.helpful",
+            )
         ),
     ],
 )
