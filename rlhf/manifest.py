@@ -176,13 +176,18 @@ def git_commit() -> str:
     return result.stdout.strip()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write the whole text or keep the old file: to a temporary name, synced, then renamed."""
+def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
+    """Write the whole content or keep the old file: to a temporary name, synced, then renamed.
+
+    private: with mode 0600, whatever the mode of the old file was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    mode = 0o600 if private else 0o666  # the latter without the bits of the umask
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

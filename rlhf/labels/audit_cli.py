@@ -42,7 +42,8 @@ def audit(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store, store.read() as connection:
         found = list(entries(connection, wanted))
     if args.output:
-        write_atomically(Path(args.output), as_jsonl([as_row(one) for one in found]))
+        text = as_jsonl([as_row(one) for one in found])
+        write_atomically(Path(args.output), text, private=True)
         console.print(f"{counted(len(found), 'entry', 'entries')} in {args.output}")
         return
     shown = found[-args.limit :]

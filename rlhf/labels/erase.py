@@ -34,7 +34,7 @@ NOT_COUNTED = ("meta",)  # settings, tokens of programs
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """What was removed and what stays, in rows by table."""
+    """What was removed and what stays, in rows by table; the new tombstone is not counted."""
 
     removed: Mapping[str, int]
     renamed: Mapping[str, int]  # rows in which "(erased)" replaced the name
@@ -139,14 +139,14 @@ def _remove(
         table.name: connection.execute(sa.delete(table).where(conditions[table])).rowcount
         for table in TABLES
     }
-    if any([*removed.values(), *renamed.values()]):
-        row = {"at": time.time(), "events": removed["events"], "labels": len(labels)}
-        connection.execute(sa.insert(tombstones).values(**row))
     left = {
         table.name: int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
         for table in metadata.sorted_tables
         if table.name not in NOT_COUNTED
     }
+    if any([*removed.values(), *renamed.values()]):
+        row = {"at": time.time(), "events": removed["events"], "labels": len(labels)}
+        connection.execute(sa.insert(tombstones).values(**row))
     return Erasure(
         removed=removed, renamed=renamed, left=left, labels=len(labels), places=len(freed)
     )

@@ -61,6 +61,7 @@ def export(
 ) -> ExportedRows:
     """Write rows of one kind to a .jsonl, .csv or .parquet file, and its card to `FILE.md`.
 
+    The file has mode 0600, as the store: it has the annotators' names.
     Rankings have one row per label and lose nothing but an order among equal texts
     (`one_rank_per_text`): importing the file into an empty store gives the same items and labels.
     Labels of gold items are in a file of their own, which training does not read.
@@ -83,17 +84,7 @@ def export(
     exported = rows_of(store, kind, options)
     if not exported.rows:
         raise DataError(_why_empty(store, path, kind, exported), code="no-rows")
-    if path.suffix == ".jsonl":
-        write_atomically(path, as_jsonl(exported.rows))
-    elif path.suffix == ".csv":
-        write_atomically(path, BYTE_ORDER_MARK + as_csv(exported.rows))
-    elif path.suffix == ".parquet":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(as_parquet(exported.rows))
-    else:
-        raise DataError(
-            f"{path}: the file name has to end with {', '.join(SUFFIXES)}.", code="unknown-format"
-        )
+    write_atomically(path, _content(path, exported.rows), private=True)
     text = dataset_card(
         store,
         kind,
@@ -106,6 +97,23 @@ def export(
     )
     write_atomically(card_path(path), text)
     return exported
+
+
+def _content(path: Path, rows: Sequence[dict[str, object]]) -> str | bytes:
+    """The rows in the format of the file's name.
+
+    Raises:
+        DataError: another suffix.
+    """
+    if path.suffix == ".jsonl":
+        return as_jsonl(rows)
+    if path.suffix == ".csv":
+        return BYTE_ORDER_MARK + as_csv(rows)
+    if path.suffix == ".parquet":
+        return as_parquet(rows)
+    raise DataError(
+        f"{path}: the file name has to end with {', '.join(SUFFIXES)}.", code="unknown-format"
+    )
 
 
 def _why_empty(store: "LabelStore", path: Path, kind: str, exported: ExportedRows) -> str:
@@ -144,7 +152,8 @@ def _export_for_tool(store: "LabelStore", path: Path, kind: str) -> ExportedRows
     left_out |= {"gold items": len(gold)} if gold else {}
     if not records:
         raise DataError(f"no item to export to {path} as {kind}.", code="no-rows")
-    write_atomically(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+    write_atomically(path, text, private=True)
     return ExportedRows(records, left_out)
 
 

@@ -47,7 +47,7 @@ def stats(args: argparse.Namespace) -> None:
     print_stats(tables, found, with_gold=scores is not None)
     print_model_results(tables, results)
     if args.output:
-        write_atomically(Path(args.output), stats_text(found, results))
+        write_atomically(Path(args.output), stats_text(found, results), private=True)
 
 
 def prioritize(args: argparse.Namespace, console: Console) -> None:

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import csv
 import io
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from rlhf.labels.crowd import CrowdConfig, Participants, participants_file
 from rlhf.labels.log_queries import active_since
 from rlhf.labels.records import LABEL
 from rlhf.labels.store import LabelStore
+from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import counted
 
 COLUMNS = ("platform", "person", "study", "session", "annotator", "labels", "entered")
@@ -80,7 +80,13 @@ def write_participants(store: LabelStore, location: str, output: str) -> int:
     writer = csv.DictWriter(text, COLUMNS)  # no cell can be a formula: ids have letters and digits
     writer.writeheader()
     writer.writerows(rows)
-    _write_private(Path(output), text.getvalue())
+    try:
+        write_atomically(Path(output), text.getvalue(), private=True)
+    except OSError as error:
+        raise DataError(
+            f"{output} cannot be written: {error.strerror}; name another --output.",
+            code="unreadable-file",
+        ) from error
     return len(rows)
 
 
@@ -119,16 +125,3 @@ def forget_older(store: LabelStore, location: str, before: float, *, dry_run: bo
         for name in [] if dry_run else old:
             listed.forget(name)
     return len(old)
-
-
-def _write_private(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror}; name another --output.",
-            code="unreadable-file",
-        ) from error

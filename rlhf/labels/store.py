@@ -305,7 +305,11 @@ class LabelStore:
             if dry_run:
                 connection.rollback()
         if erasure.is_empty:
-            raise DataError(f"no rows of {name!r}.", code="unknown-name")
+            raise DataError(
+                f"the store has no rows of {name!r}; `rlhf label people` lists those who have "
+                "access, and `rlhf label stats` those who have labelled.",
+                code="unknown-name",
+            )
         return erasure
 
     def retain(self, days: float, *, dry_run: bool = False) -> Erasure:

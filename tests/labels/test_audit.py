@@ -138,6 +138,7 @@ def test_command_prints_and_writes_the_audit(tmp_path, capsys):
     assert '(command line) (admin): rlhf label people {"name": "Rita", "revoke": true}' in printed
     assert "4 of 4 entries" in printed
     run_command([*words, "--output", str(output)])
+    assert output.stat().st_mode & 0o777 == 0o600
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert [(row["who"], row["action"]) for row in rows] == [
         ("Ann", "submit"),

@@ -27,6 +27,7 @@ def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
     add_secrets(store)
     planned = store.erase("zebedee", dry_run=True)
     assert len(store.labels()) == 2  # a dry run changes nothing
+    assert planned.left["tombstones"] == 0  # of earlier erasures
     erasure = store.erase("zebedee")
     assert erasure == planned
     # Two labels and an undo; the claims of the label, of its undo, and of the next item.
@@ -42,7 +43,7 @@ def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
         assert rows == [(3, 1)]
         for table in metadata.sorted_tables:
             assert "zebedee" not in str(connection.execute(sa.select(table)).all())
-    with raises("unknown-name", "zebedee"):
+    with raises("unknown-name", "'zebedee'; `rlhf label people` lists"):
         store.erase("zebedee")
 
 

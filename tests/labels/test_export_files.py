@@ -90,6 +90,16 @@ def test_export_writes_a_card_and_no_other_file(store, tmp_path, suffix):
     assert (tmp_path / "r.md").read_text() == "other notes"
 
 
+@pytest.mark.parametrize(("name", "kind"), [("r.csv", "rankings"), ("r.json", "argilla")])
+def test_exported_names_are_read_by_the_owner_alone(store, tmp_path, name, kind):
+    """As the store's file, also over an older export that everyone may read."""
+    store.submit(label(comment="x"))
+    (tmp_path / name).write_text("older")
+    (tmp_path / name).chmod(0o644)
+    export(store, tmp_path / name, kind)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
 def test_parquet_contains_the_rows(store, tmp_path):
     store.submit(label(comment="x"))
     export(store, tmp_path / "r.parquet", "rankings")
