@@ -71,8 +71,8 @@ def test_system_message_belongs_to_the_turn_it_was_asked_under(tmp_path, models,
         page.reload()
         page.wait_for_selector("body[data-ready]")
         assert page.input_value("#system") == ""
-        page.locator("[aria-label='thumb up']").first.click()
-        page.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
+        page.get_by_role("button", name="good", exact=True).first.click()
+        page.get_by_role("button", name="good", exact=True, pressed=True).wait_for()
         page.locator("text=inspect").first.click()
         page.locator(".tokens .prompt").first.wait_for()
         prompt = "".join(page.locator(".tokens .prompt").all_inner_texts())

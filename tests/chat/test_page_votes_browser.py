@@ -91,8 +91,8 @@ def test_blind_vote_hides_names_and_is_stored(tmp_path, models, open_chat):
         titles = [text.split(" · ")[0] for text in page.locator(".model-name").all_inner_texts()]
         assert sorted(title.split()[1] for title in titles) == ["one", "two"]
         assert [title.split()[0] for title in titles] == ["1", "2"]
-        page.locator("[aria-label='thumb down']").first.click()
-        page.locator("[aria-label='thumb down'][aria-pressed=true]").wait_for()
+        page.get_by_role("button", name="poor", exact=True).first.click()
+        page.get_by_role("button", name="poor", exact=True, pressed=True).wait_for()
         texts = page.locator(".response .text").all_inner_texts()
         send(page, "And a dog?", responses=2)  # continues with the better response
         with LabelStore(site.store) as store:

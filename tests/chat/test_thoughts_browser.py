@@ -88,7 +88,9 @@ def test_thought_is_open_while_generated_and_when_cut_off(tmp_path, endless_thin
             ".thought[open] summary", has_text=re.compile(r"^Thought, \d+ words")
         ).wait_for()
         assert page.locator("text=inspect").count() == 1
-        assert page.locator("[aria-label='thumb up']").count() == 0  # there is no response to rate
+        assert (
+            page.get_by_role("button", name="good", exact=True).count() == 0
+        )  # there is no response to rate
 
 
 def test_thought_is_exported_stored_and_inspected(tmp_path, model, open_chat):
@@ -99,7 +101,7 @@ def test_thought_is_exported_stored_and_inspected(tmp_path, model, open_chat):
         page = open_chat(site)
         send(page, "Who is it?")
         page.click("text=good")
-        page.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
+        page.get_by_role("button", name="good", exact=True, pressed=True).wait_for()
         with page.expect_download() as download:
             page.click("#export")
         reply = json.loads(download.value.path().read_text())["messages"][1]

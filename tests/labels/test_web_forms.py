@@ -93,7 +93,7 @@ def test_skipped_form_comes_back_whole(site):
     """A typed response is in the log with its skip, and undo fills the form with it."""
     ann = site.client("ann")
     item = ann.next()
-    form = {"tiers": [2, 1, None, None], "comment": "odd", "rewrite": "a typed response"}
+    form = {"tiers": [2, 1, None, None], "comment": "odd", "rewrite": "text", "skip_comment": "why"}
     skip = {"claim": item["claim"], "key": "key-00000001", "reason": "other", "seconds": 9.0}
     ann.post("/api/skip", {**skip, "form": form}).raise_for_status()
     with site.store.read() as connection:

@@ -19,11 +19,19 @@ def test_typed_response_survives_a_skip(tmp_path, open_page):
         page.keyboard.type("typed at length")
         press(page, "Escape", "s")
         page.locator("#skip-note", has_text="Undo").wait_for()
-        press(page, "4")
+        page.fill("#skip-comment", "why")
+        comment, reasons = page.locator("#skip-comment"), page.locator("#reasons button")
+        assert comment.bounding_box()["y"] < reasons.first.bounding_box()["y"]  # these submit
+        reasons.nth(3).click()
         page.locator("#conversation", has_text="prompt 1").wait_for()
         press(page, "u")
         page.locator("#conversation", has_text="prompt 0").wait_for()
         assert page.locator("#rewrite").input_value() == "typed at length"
+        press(page, "s")
+        assert page.locator("#skip-comment").input_value() == "why"
+        press(page, "4")  # the focus is on the reasons, where digits are reasons
+        page.locator("#conversation", has_text="prompt 1").wait_for()
+        assert site.store.count_events() == {"skip": 1, "undo": 1}
 
 
 def test_skip_waits_until_a_label_has_arrived(tmp_path, open_page):
@@ -210,6 +218,15 @@ def test_long_talk_folds_its_earlier_turns(tmp_path, open_page):
         assert seen.count() == 10
         press(page, "r")  # stays open
         assert seen.count() == 10
+
+
+def test_header_takes_two_lines_on_a_phone(tmp_path, open_page):
+    """Progress and buttons, which scroll where the font is wide."""
+    with serving(tmp_path, PAIRS) as site:
+        page = open_page(site, "ann", **PHONE)
+        buttons = page.locator(".bar nav button").all()
+        assert len({button.bounding_box()["y"] for button in buttons}) == 1
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 360
 
 
 def test_pair_scale_names_its_ends_on_a_phone(tmp_path, open_page):

@@ -57,6 +57,7 @@ class LabelForm(BaseModel):
     overall: Annotated[list[Overall], Field(max_length=MAX_RESPONSES)] = []
     comment: Text = ""
     rewrite: Text = ""
+    skip_comment: Text = ""  # of a skip that was undone, for the next one
     answers: Answers = {}
 
 

@@ -117,9 +117,8 @@ function drawPrompt(turn) {
 function drawActions(turn, n) {
   const response = turn.responses[n];
   if (isGenerating() || !(response.text || response.thought)) return [];
-  const thumb = (text, direction) => button(text, () => rate(turn, n, direction), {
-    ariaPressed: `${response.thumb === direction}`, ariaLabel: `thumb ${direction}`,
-  });
+  const thumb = (text, direction) =>
+    button(text, () => rate(turn, n, direction), { ariaPressed: `${response.thumb === direction}` });
   const isRaw = raw.has(place(turn, n));
   const toggleRaw = () => { raw[isRaw ? "delete" : "add"](place(turn, n)); draw(); };
   // The inspector shows the model's name, so it has to wait for a blind vote.

@@ -11,6 +11,7 @@ export function emptyForm(count) {
     overall: Array(count).fill(null),
     comment: "",
     rewrite: "",
+    skip_comment: "",
     answers: {},
   };
 }

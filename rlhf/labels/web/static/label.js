@@ -87,7 +87,7 @@ function connect() {
 
 function renderReasons() {
   byId("reasons").replaceChildren(...page.settings.skip_reasons.map((reason, i) => {
-    const button = make("button", { type: "button" }, [make("kbd", { textContent: String(i + 1) }), ` ${reason}`]);
+    const button = make("button", { type: "button", autofocus: i === 0 }, [make("kbd", { textContent: String(i + 1) }), ` ${reason}`]);
     button.addEventListener("click", () => skip(reason));
     return button;
   }));

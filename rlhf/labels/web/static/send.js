@@ -74,14 +74,16 @@ export function submit() {
 // Not while a label is on its way: the dialog would be about the next item by the time of a choice.
 export function openSkip() {
   if (page.item === null || busy) return;
-  byId("skip-comment").value = "";
+  byId("skip-comment").value = page.form.skip_comment;
   byId("skip-note").hidden = !hasText(page.form);
   byId("skip-dialog").showModal();
 }
 
 export function skip(reason) {
   byId("skip-dialog").close();
-  sendAction("/api/skip", { claim: page.item.claim, reason, comment: byId("skip-comment").value, seconds: timer.seconds(), form: page.form });
+  const comment = byId("skip-comment").value;
+  const form = { ...page.form, skip_comment: comment }; // undo restores both
+  sendAction("/api/skip", { claim: page.item.claim, reason, comment, seconds: timer.seconds(), form });
 }
 
 // The page is hidden or left: saves the form, and the time that was spent on the item.
