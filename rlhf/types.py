@@ -35,6 +35,7 @@ class MessageFields(TypedDict, total=False):
     reasoning_content: str  # an assistant's thought
     tool_calls: Sequence[Mapping[str, object]]  # of an assistant
     weight: int  # of an assistant's turn; 0: not trained on
+    cut: bool  # of an assistant's turn; True: the text was cut off, its end is not trained on
     name: str  # of a tool
     tool_call_id: str  # of a tool
 
@@ -108,8 +109,14 @@ class Ranking:
     weight: float = 1.0  # in the loss of a reward model, if its `weight_column` is set
     # Two positions, and the share of people who prefer the first: of all pairs, or of none.
     probabilities: Sequence[tuple[int, int, float]] = ()
+    cut: Sequence[bool] = ()  # one per response, whether it was cut off; or () for none
     tools: Tools = ()
     implicit_prompt: bool = False  # whether the prompt was repeated before both responses
+
+    @property
+    def is_cut(self) -> Sequence[bool]:
+        """For each response whether it was cut off."""
+        return self.cut or [False] * len(self.responses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +126,7 @@ class Thumb:
     prompt: Prompt
     completion: str
     desirable: bool  # thumb up
+    cut: bool = False  # whether the response was cut off
     tools: Tools = ()
 
 

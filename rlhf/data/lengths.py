@@ -39,7 +39,7 @@ def _lengths(chat: ChatTokenizer, row: Row) -> dict[str, list[int]]:
         prompts = [example.prompt_length for example in examples]
         both = [len(example.ids) for example in examples]
     elif isinstance(row, Thumb):
-        tokens = token_response(chat, row.prompt, row.completion, row.tools)
+        tokens = token_response(chat, row.prompt, row.completion, row.tools, cut=row.cut)
         prompts, both = [len(tokens.prompt_ids)], [tokens.length]
     else:
         texts = [row.completion] if isinstance(row, RatedResponse) else row.responses

@@ -52,7 +52,13 @@ def token_sequences(
         return _of_demonstration(chat, row)
     if isinstance(row, Thumb):
         return [
-            _of_response(chat, row, row.completion, "thumb up" if row.desirable else "thumb down")
+            _of_response(
+                chat,
+                row,
+                row.completion,
+                "thumb up" if row.desirable else "thumb down",
+                cut=row.cut,
+            )
         ]
     if isinstance(row, Ranking) and for_policy:
         return _of_policy_ranking(chat, row)
@@ -104,16 +110,22 @@ def _of_policy_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]
     """The input of DPO: each response after the prompt, the best first."""
     order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
     return [
-        _of_response(chat, row, row.responses[index], f"response of rank {row.ranks[index]}")
+        _of_response(
+            chat,
+            row,
+            row.responses[index],
+            f"response of rank {row.ranks[index]}",
+            cut=row.is_cut[index],
+        )
         for index in order
     ]
 
 
 def _of_response(
-    chat: ChatTokenizer, row: Ranking | Thumb, response: str, title: str
+    chat: ChatTokenizer, row: Ranking | Thumb, response: str, title: str, *, cut: bool
 ) -> TokenSequence:
     """The input of a policy that is trained on a response to the row's prompt."""
-    tokens = token_response(chat, row.prompt, response, row.tools)
+    tokens = token_response(chat, row.prompt, response, row.tools, cut=cut)
     ids, start = [*tokens.prompt_ids, *tokens.response_ids], len(tokens.prompt_ids)
     return _token_sequence(chat, ids, [at >= start for at in range(len(ids))], start, title)
 

@@ -57,8 +57,8 @@ def thumbs_of(row: Ranking) -> list[Thumb]:
     if best == worst:
         return []
     return [
-        Thumb(prompt=row.prompt, completion=text, desirable=rank == best, tools=row.tools)
-        for text, rank in zip(row.responses, row.ranks, strict=True)
+        Thumb(prompt=row.prompt, completion=text, desirable=rank == best, cut=cut, tools=row.tools)
+        for text, rank, cut in zip(row.responses, row.ranks, row.is_cut, strict=True)
         if rank in (best, worst)
     ]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 from rlhf.data.files.raw import Row
+from rlhf.data.rows.endings import with_endings
 from rlhf.data.rows.fields import (
     RESPONSES,
     after_prompt,
@@ -47,6 +48,7 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
     """The demonstration of `{"prompt", "completion"}`, or of `{"messages"}`, the last a response.
 
     Every assistant turn of `messages` is trained on, or the last one alone with train_on="last".
+    One that was cut off, by the row's `endings`, is trained on without its end.
     A completion of several messages is trained on as a whole, and nothing of its prompt.
 
     Raises:
@@ -62,15 +64,16 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
         _check_repeated_prompt(row, turns)
         if len(turns) < 2:
             reject_row("messages has only the assistant's turn, but no prompt before it")
+        turns = with_endings(row, turns)
         return _demonstration(row, turns[:-1], turns[-1], every_turn=train_on == "all")
     prompt = prompt_of(row, "prompt and completion, or messages")
     completion = value_of(row, "completion", "prompt and completion")
     if not isinstance(completion, list) or not completion:
         text = text_of(completion, "completion")
-        return _demonstration(row, prompt, {"role": "assistant", "content": text})
-    *between, last = after_prompt(
-        messages_of(completion, "completion", last=("assistant",)), prompt, "completion"
-    )
+        [turn] = with_endings(row, [{"role": "assistant", "content": text}])
+        return _demonstration(row, prompt, turn)
+    turns = messages_of(completion, "completion", last=("assistant",))
+    *between, last = with_endings(row, after_prompt(turns, prompt, "completion"))
     if not between:
         return _demonstration(row, prompt, last)
     context: list[Message] = [
@@ -113,6 +116,7 @@ def parse_thumb(row: Row) -> Thumb:
         prompt=demonstration.prompt,
         completion=text,
         desirable=thumb(label, "label"),
+        cut=demonstration.fields.get("cut", False),
         tools=demonstration.tools,
     )
 

@@ -74,7 +74,8 @@ def thumbs(row: Row) -> Converted:
     """`{"prompt", "completion", "label"}`: thumbs up become demonstrations, the rest is dropped."""
     if not thumb(row.get("label"), "label"):
         return Converted([], [THUMB_DOWN])
-    return Converted([{"prompt": row.get("prompt"), "completion": row.get("completion")}])
+    kept = {"endings": row["endings"]} if "endings" in row else {}  # SFT reads it
+    return Converted([{"prompt": row.get("prompt"), "completion": row.get("completion"), **kept}])
 
 
 def opening(row: Row) -> Converted:

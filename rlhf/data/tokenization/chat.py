@@ -84,11 +84,12 @@ def encode_response(
     """Prompt and response as one conversation, `trained` on the response and its end.
 
     The ids are those of `apply_chat_template`; an end token follows where the template writes
-    none. A response that is a message may carry `reasoning_content` and `tool_calls`.
+    none. A response that is a message may carry `reasoning_content`, `tool_calls` and `cut`: the
+    end of a response that was cut off is not trained on.
     """
     turn = response if not isinstance(response, str) else _response_turn(response)
     if chat.raw:
-        return _encode_raw(chat, prompt, str(turn["content"]), tools)
+        return _encode_raw(chat, prompt, turn, tools)
     return _encode_last(chat, [*as_messages(prompt), turn], tools)
 
 
@@ -103,7 +104,7 @@ def training_examples(chat: ChatTokenizer, row: Demonstration) -> list[Encoded]:
         DataError: there is no turn to train on, or one cannot be rendered.
     """
     if chat.raw:
-        return [encode_response(chat, row.prompt, row.completion, row.tools)]
+        return [encode_response(chat, row.prompt, row.turn, row.tools)]
     turns = [*as_messages(row.prompt), row.turn]
     _check_thoughts(chat, turns if row.every_turn else turns[-1:])
     last = _encode_last(chat, turns, row.tools)
@@ -187,8 +188,14 @@ def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) ->
     if end_id not in ids[start:] or end_id not in chat.eos_token_ids:
         reject_row(_no_end_reason(turns[-1]))
     end = ids.index(end_id, start)
-    trained = [start <= at <= end for at in range(len(ids))]
+    last = end - _is_cut(turns[-1])
+    trained = [start <= at <= last for at in range(len(ids))]
     return Encoded(ids=ids, trained=trained, prompt_length=start)
+
+
+def _is_cut(turn: Message) -> bool:
+    """Whether the text was cut off: the model would not have ended it there."""
+    return turn.get("cut", False)
 
 
 def _no_end_reason(turn: Message) -> str:
@@ -217,10 +224,11 @@ def _check_history(chat: ChatTokenizer, before: str, whole: str) -> None:
         )
 
 
-def _encode_raw(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools) -> Encoded:
+def _encode_raw(chat: ChatTokenizer, prompt: Prompt, turn: Message, tools: Tools) -> Encoded:
     text = raw_text(prompt, tools)
     before = raw_ids(chat, text)
-    ids = [*raw_ids(chat, text + response), chat.end_token_id]
+    ids = [*raw_ids(chat, text + turn["content"]), chat.end_token_id]
     start = shared_length(before, ids[:-1])
-    trained = [at >= start for at in range(len(ids))]
+    last = len(ids) - 1 - _is_cut(turn)
+    trained = [start <= at <= last for at in range(len(ids))]
     return Encoded(ids=ids, trained=trained, prompt_length=start)

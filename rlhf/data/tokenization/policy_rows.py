@@ -10,7 +10,7 @@ from rlhf.types import Demonstration, Prompt, Tools
 
 @dataclass(frozen=True)
 class TokenResponse:
-    """A prompt and a response as token ids; the response ends with the end token."""
+    """A prompt and a response as token ids; one that was not cut off ends with the end token."""
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
@@ -22,18 +22,19 @@ class TokenResponse:
 
 
 def token_response(
-    chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools = ()
+    chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools = (), *, cut: bool = False
 ) -> TokenResponse:
     """The ids of SFT on this response: its trained tokens are the response.
 
     What a template writes after the end token is left out: it has no loss, and no token follows it.
+    So is the end token of a response that was cut off (`cut`).
 
     Raises:
         DataError: the response cannot be rendered or trained on, or its first token begins in the
             prompt, and no token before it could predict it.
     """
     [example] = training_examples(
-        chat, Demonstration(prompt=prompt, completion=response, tools=tools)
+        chat, Demonstration(prompt=prompt, completion=response, fields={"cut": cut}, tools=tools)
     )
     start = example.trained.index(True)
     end = len(example.trained) - example.trained[::-1].index(True)

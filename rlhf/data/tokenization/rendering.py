@@ -104,6 +104,7 @@ def _template_turn(chat: ChatTokenizer, turn: Message) -> Message:
     """The message as the template takes it: a thought at the beginning of its text is a field."""
     fields = turn.copy()
     fields.pop("weight", None)
+    fields.pop("cut", None)
     if turn["role"] != "assistant" or "reasoning_content" in turn:
         return fields
     thought, text = split_thought(turn["content"])

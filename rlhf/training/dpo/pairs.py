@@ -93,17 +93,20 @@ def _tokenized(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[_TokenRanki
     """Rankings as token ids; what several annotators ranked is encoded once."""
     known: dict[str, TokenResponse] = {}
 
-    def ids_of(row: Ranking, response: str) -> TokenResponse:
-        key = json.dumps([row.prompt, response, list(row.tools)])
+    def ids_of(row: Ranking, response: str, cut: bool) -> TokenResponse:
+        key = json.dumps([row.prompt, response, list(row.tools), cut])
         if key not in known:
-            known[key] = token_response(chat, row.prompt, response, row.tools)
+            known[key] = token_response(chat, row.prompt, response, row.tools, cut=cut)
         return known[key]
 
     return [
         _TokenRanking(
             group=group_key(row),
             prompt=row.prompt,
-            responses=[ids_of(row, response) for response in row.responses],
+            responses=[
+                ids_of(row, response, cut)
+                for response, cut in zip(row.responses, row.is_cut, strict=True)
+            ],
             ranks=row.ranks,
             strength=row.strength,
         )

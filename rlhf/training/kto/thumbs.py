@@ -55,7 +55,9 @@ def token_thumbs(
     that it has at most `max_length` tokens with the prompt.
     """
     others = _others([group_key(row) for row in rows], random.Random(seed))
-    responses = [token_response(chat, row.prompt, row.completion, row.tools) for row in rows]
+    responses = [
+        token_response(chat, row.prompt, row.completion, row.tools, cut=row.cut) for row in rows
+    ]
     return [
         TokenThumb(
             prompt=row.prompt,

@@ -38,6 +38,11 @@ def end_probability(
         return float(_end_logprobs(model, chat, ends).exp().mean())
 
 
+def is_cut(row: SFTRow) -> bool:
+    """Whether the row's text was cut off: the model has not to end it there."""
+    return not isinstance(row, str) and row.fields.get("cut", False)
+
+
 def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
     """A warning if the model would rarely end its responses, with the next step."""
     if probability >= LOW:

@@ -63,6 +63,13 @@ def test_sharegpt_pairs_and_thumbs(tmp_path: Path):
     assert (len(conversion.rows), sum(conversion.left_out.values())) == (1, 1)
 
 
+def test_thumb_up_keeps_how_its_response_ended(tmp_path: Path):
+    """SFT trains on no end token after a response that was cut off."""
+    thumb = {"prompt": "Hi", "completion": "Hel", "label": True, "annotator": "Ann"}
+    [row] = convert_rows_of(tmp_path, "thumbs", {**thumb, "endings": ["length"]}).rows
+    assert row == {"prompt": "Hi", "completion": "Hel", "endings": ["length"]}
+
+
 def test_two_different_system_prompts_are_bad(tmp_path: Path):
     turns = [{"from": "system", "value": "Be kind."}, {"from": "gpt", "value": "Hello."}]
     with raises("bad-row", "in.jsonl:1", "system"):

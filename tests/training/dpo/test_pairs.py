@@ -80,6 +80,17 @@ def test_prompt_with_many_rankings_is_split_with_its_weight(llama):
     assert [part.weight for part in parts] == pytest.approx([16 / 17, 1 / 17])
 
 
+def test_cut_response_has_no_end_token(llama):
+    """Bob's vote is on a cut response with the text of a whole one: they are two responses."""
+    chat = load_tokenizer(str(llama))
+    rows = [ranking(["a", "b"], [1, 2]), ranking(["a", "b"], [1, 2], cut=[False, True])]
+    [prompt] = prompt_pairs(chat, rows)
+    whole, other, cut = (response.response_ids for response in prompt.responses)
+    assert (whole[-1], other[-1]) == (chat.end_token_id, chat.end_token_id)
+    assert cut == other[:-1]
+    assert prompt.pairs == [Pair(0, 1, 1.0), Pair(0, 2, 1.0)]
+
+
 def test_row_that_is_too_long_for_the_policy_is_bad(llama, tmp_path):
     """The end token counts for a policy: one token more than a raw reward model reads."""
     chat = load_tokenizer(str(llama))

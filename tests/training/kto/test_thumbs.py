@@ -51,6 +51,17 @@ def test_ranking_gives_thumbs_to_its_ends():
     assert loaded.use.rows == 2
 
 
+def test_cut_response_has_no_end_token(llama):
+    chat = load_tokenizer(str(llama))
+    row = {"prompt": "Hi", "chosen": "a dog", "rejected": "a cat", "endings": ["length", "stop"]}
+    up, down = token_thumbs(chat, load_thumbs([row]).rows, seed=0, max_length=64)
+    assert (up.desirable, chat.end_token_id in up.response.response_ids) == (True, False)
+    assert (down.desirable, down.response.response_ids[-1]) == (False, chat.end_token_id)
+    one = {"prompt": "Hi", "completion": "a dog", "label": True, "endings": ["length"]}
+    [thumb] = token_thumbs(chat, load_thumbs([one]).rows, seed=0, max_length=64)
+    assert thumb.response == up.response
+
+
 def test_weights_give_both_kinds_the_same_total():
     """Two up and four down: a thumb up counts twice. Given weights are taken as they are."""
     weights = thumb_weights(KTOConfig(), [*ROWS[:4], *ROWS[1:4:2]])
