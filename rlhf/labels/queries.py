@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.database import new_id
-from rlhf.labels.records import LABEL, MEASURING, Candidate, Item, Label, StoredLabel
+from rlhf.labels.records import MEASURING, Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import (
     EXCLUDED,
     LIVE,
@@ -191,12 +191,6 @@ def has_label(connection: sa.Connection, label: Label) -> bool:
     """Whether the same label was submitted before and not undone."""
     standing = standing_labels(connection, item_id=label.item_id)
     return identity(label) in {identity(one) for one in standing}
-
-
-def has_ordinary_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
-    """Whether a label of the annotator, not undone, takes a place of the item."""
-    standing = standing_labels(connection, item_id=item_id)
-    return any(one.annotator == annotator and one.purpose == LABEL for one in standing)
 
 
 def standing_counts(connection: sa.Connection) -> dict[str, int]:

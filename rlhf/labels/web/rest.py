@@ -15,13 +15,13 @@ from rlhf import __version__
 from rlhf.data.rows.messages import check_fields
 from rlhf.data.rows.parse import parse_prompt
 from rlhf.errors import DataError
-from rlhf.labels import access, claim_queries, log_queries, queries, validation
+from rlhf.labels import access, log_queries, validation
 from rlhf.labels.api_tokens import api_access
-from rlhf.labels.events import append_label
 from rlhf.labels.import_rows import is_own_column
+from rlhf.labels.program_labels import add_label_of_program
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, events, items
+from rlhf.labels.schema import items
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
@@ -32,13 +32,6 @@ from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 
 ROOT = "/rest/v1"
 SCHEMA = f"{ROOT}/openapi.json"
-# Why an item in this state of the queue takes no label of a program.
-NO_LABELS = {
-    EXCLUDED: "it is excluded, so the label would not count",
-    GOLD: "it is a gold item, which measures annotators on the page",
-    MARKED: "it is a single response of a chat",
-    RETIRED: "it is retired, as its labels were deleted",
-}
 Found = TypeVar("Found")
 DESCRIPTION = (
     "Entries are listed by id: ask again with `after` set to `next`. Events are never changed, so "
@@ -129,59 +122,7 @@ def _add_labels(app: FastAPI, store: LabelStore) -> None:
         label = Label(
             item_id=body.item_id, annotator=body.annotator, ranks=body.ranks, strength=strength
         )
-        return schemas.LabelId(event_id=_submit(store, label, f"rest:{body.key}"))
-
-
-def _submit(store: LabelStore, label: Label, key: str) -> int:
-    """The id of the label's event; a key that was sent before gives the id of its label.
-
-    Raises:
-        DataError: a label that does not fit its item, an item that takes none of the annotator, or
-            a key that was sent before with another label.
-    """
-    with store.write() as connection:
-        earlier = queries.event_of_request(connection, key)
-        if earlier is not None:
-            _check_same(connection, earlier, label)
-            return earlier
-        validation.check_label(label, queries.item_sizes(connection, {label.item_id}))
-        _check_open(connection, label)
-        return append_label(connection, label, request_key=key)
-
-
-def _check_open(connection: sa.Connection, label: Label) -> None:
-    """Raise DataError if the item takes no label, or none of this annotator any more.
-
-    As on the page, nobody gets an item that they have labelled or hold: a person takes one place.
-    """
-    queue = queries.queue_of(connection, label.item_id)
-    if queue != OPEN:
-        raise DataError(
-            f"item {label.item_id} takes no label here: {NO_LABELS[queue]}.", code="not-allowed"
-        )
-    if queries.has_ordinary_label(connection, label.annotator, label.item_id):
-        raise DataError(
-            f"{label.annotator} has a label of item {label.item_id} already; an administrator can "
-            "correct it on the item's page.",
-            code="not-allowed",
-        )
-    if claim_queries.is_holding(connection, label.annotator, label.item_id):
-        raise DataError(
-            f"{label.annotator} is labelling item {label.item_id} on the page; finish it there.",
-            code="not-allowed",
-        )
-
-
-def _check_same(connection: sa.Connection, event_id: int, label: Label) -> None:
-    """Raise DataError if the event is of another label: two programs may count their keys alike."""
-    row = connection.execute(sa.select(events).where(events.c.id == event_id)).one()
-    sent = queries.stored_label(row)
-    if queries.identity(sent) != queries.identity(label) or sent.strength != label.strength:
-        raise DataError(
-            f"the key was sent before with another label, of item {sent.item_id} by "
-            f"{sent.annotator}; give each label a key of its own.",
-            code="not-allowed",
-        )
+        return schemas.LabelId(event_id=add_label_of_program(store, label, f"rest:{body.key}"))
 
 
 def _add_log(app: FastAPI, queue: Queue) -> None:
