@@ -17,7 +17,7 @@ def vowels(prompts, completions, number):
 COMPARED_METRICS = set(
     "score kl response_length ratio policy_loss value_loss grad_norm ptx_loss".split()
 )
-TWO_PROCESSES = "-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split()
+TWO_PROCESSES = "-m torch.distributed.run --standalone --nproc_per_node 2".split()
 
 
 def make_inputs(folder: Path) -> Path:
