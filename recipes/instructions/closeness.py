@@ -80,7 +80,8 @@ def last_words(text: str, phrase: str) -> float:
     """The share of the phrase's words that the text's last words have at their places."""
     asked = WORD.findall(phrase.lower())
     words = WORD.findall(text.lower())[-len(asked) :]
-    return sum(a == b for a, b in zip(asked[::-1], words[::-1], strict=False)) / len(asked)
+    same: int = sum(a == b for a, b in zip(asked[::-1], words[::-1], strict=False))
+    return same / len(asked)
 
 
 def paragraph_started(text: str, count: int, number: int, word: str) -> float:
