@@ -28,6 +28,9 @@ LossType = Literal["token-mean", "sequence-mean", "dr_grpo", "dapo"]
 ImportanceLevel = Literal["token", "sequence"]
 ImportanceCorrection = Literal["truncate", "mask"]
 
+Ending = Literal["stop", "length", "stopped"]
+"""What ended a response: the model, its maximum length, or a person. The last two cut it off."""
+
 
 class MessageFields(TypedDict, total=False):
     """Fields that a message may have in addition to its role and content."""
@@ -109,14 +112,14 @@ class Ranking:
     weight: float = 1.0  # in the loss of a reward model, if its `weight_column` is set
     # Two positions, and the share of people who prefer the first: of all pairs, or of none.
     probabilities: Sequence[tuple[int, int, float]] = ()
-    cut: Sequence[bool] = ()  # one per response, whether it was cut off; or () for none
+    endings: Sequence[Ending] = ()  # one per response; () where the row does not have them
     tools: Tools = ()
     implicit_prompt: bool = False  # whether the prompt was repeated before both responses
 
     @property
     def is_cut(self) -> Sequence[bool]:
         """For each response whether it was cut off."""
-        return self.cut or [False] * len(self.responses)
+        return [ending != "stop" for ending in self.endings] or [False] * len(self.responses)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,18 +122,26 @@ def thumb_rankings(
     rows: list[dict[str, object]] = []
     paired = 0
     for group in groups.values():
-        ranks = {item.responses[0].strip(): 1 if _is_up(label) else 2 for item, label in group}
-        if set(ranks.values()) == {1, 2}:
+        by_text = {item.responses[0].strip(): label for item, label in group}
+        ranks = [1 if _is_up(label) else 2 for label in by_text.values()]
+        if set(ranks) == {1, 2}:
             paired += len(group)
             item, label = group[0]
-            row = {"prompt": item.prompt, "responses": list(ranks), "ranks": list(ranks.values())}
-            rows.append({**row, "annotator": label.annotator})
+            row = {"prompt": item.prompt, "responses": list(by_text), "ranks": ranks}
+            endings = [_ending(label) for label in by_text.values()]
+            rows.append({**row, "annotator": label.annotator, "endings": endings})
     return rows, paired
 
 
 def _is_up(label: StoredLabel) -> bool:
     overall = label.extra.get("overall")
     return isinstance(overall, list) and overall[0] > MIDDLE
+
+
+def _ending(label: StoredLabel) -> object:
+    """How the response ended, which a thumb on a whole response does not say."""
+    endings = label.extra.get("endings")
+    return endings[0] if isinstance(endings, list) else "stop"
 
 
 def _differ(responses: Sequence[str]) -> bool:

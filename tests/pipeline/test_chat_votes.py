@@ -1,10 +1,11 @@
 """Votes and thumbs of chats become rankings, each in the round in which it first arrives."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from rlhf.chat.votes import ComparedResponses, Votes
+from rlhf.chat.votes import ComparedResponses, ResponseOrigin, Votes
 from rlhf.data.rows.load import load_rankings
 from rlhf.labels.store import LabelStore
 from rlhf.pipeline.chat_votes import (
@@ -15,6 +16,7 @@ from rlhf.pipeline.chat_votes import (
     votes_store,
     write_votes,
 )
+from rlhf.pipeline.label_stage import rows_of_rankings
 from rlhf.pipeline.rounds_config import RoundsConfig
 
 
@@ -45,6 +47,23 @@ def test_votes_and_thumbs_are_rankings(store):
     assert (counts.votes, counts.thumbs) == (1, 3)
     assert (counts.thumb_rankings, counts.unpaired_thumbs) == (1, 1)
     assert len(load_rankings(taken.rows).rows) == 2
+
+
+def test_cut_responses_stay_cut_in_the_rankings_of_a_round(store):
+    """A vote and two thumbs, in rows as the stage of labels writes and the next one reads them."""
+    whole, cut = ResponseOrigin(), ResponseOrigin(ending="stopped")
+    with Votes(store, "ann") as votes:
+        votes.vote(replace(pair(), origins=[whole, cut]), "1")
+        votes.thumb("Where?", "There.", "a", up=True)
+        votes.thumb("Where?", "Now", "a", up=False, origin=cut)
+        votes.vote(pair("Who?"), "1")
+    rows = rows_of_rankings(load_rankings(read_votes(store, 0).rows).rows)
+    again = load_rankings(json.loads(json.dumps(rows))).rows
+    assert {row.prompt: row.is_cut for row in again} == {
+        "Hi": [False, True],
+        "Where?": [False, True],
+        "Who?": [False, False],
+    }
 
 
 def test_thumbs_of_two_annotators_are_not_compared(store):

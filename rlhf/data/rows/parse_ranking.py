@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from rlhf.data.files.raw import Row
-from rlhf.data.rows.endings import cut_responses
+from rlhf.data.rows.endings import endings_of
 from rlhf.data.rows.fields import (
     after_prompt,
     annotator_of,
@@ -65,7 +65,7 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
         annotator_group=_name(row, "annotator_group"),
         category=_name(row, "category"),
         strength=_strength(row, scores),
-        cut=cut_responses(row, len(texts)),
+        endings=endings_of(row, len(texts)),
         tools=tools_of(row),
     )
 
@@ -129,7 +129,7 @@ def _pair(row: Row, scores: ScoreColumns) -> Ranking:
         annotator_group=_name(row, "annotator_group"),
         category=_name(row, "category"),
         strength=_strength(row, scores),
-        cut=cut_responses(row, 2),
+        endings=endings_of(row, 2),
         tools=tools_of(row),
         implicit_prompt=implicit,
     )

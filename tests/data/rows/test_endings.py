@@ -65,9 +65,9 @@ def test_completion_of_a_thumb_is_cut(plain, template):
 def test_rankings_and_pairs_say_which_response_is_cut():
     ranking = {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [2, 1, 3]}
     endings = ["stop", "length", "stopped"]
-    assert parse_ranking({**ranking, "extra": {"endings": endings}}).is_cut == (False, True, True)
+    assert parse_ranking({**ranking, "extra": {"endings": endings}}).is_cut == [False, True, True]
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
-    assert parse_ranking({**pair, "endings": ["stop", "length"]}).is_cut == (False, True)
+    assert parse_ranking({**pair, "endings": ["stop", "length"]}).is_cut == [False, True]
     assert parse_ranking(pair).is_cut == [False, False]
 
 

@@ -83,7 +83,7 @@ def test_prompt_with_many_rankings_is_split_with_its_weight(llama):
 def test_cut_response_has_no_end_token(llama):
     """Bob's vote is on a cut response with the text of a whole one: they are two responses."""
     chat = load_tokenizer(str(llama))
-    rows = [ranking(["a", "b"], [1, 2]), ranking(["a", "b"], [1, 2], cut=[False, True])]
+    rows = [ranking(["a", "b"], [1, 2]), ranking(["a", "b"], [1, 2], endings=["stop", "length"])]
     [prompt] = prompt_pairs(chat, rows)
     whole, other, cut = (response.response_ids for response in prompt.responses)
     assert (whole[-1], other[-1]) == (chat.end_token_id, chat.end_token_id)
