@@ -1,6 +1,7 @@
 """Whether a model ends its responses: P(end) on held-out ones, and untrained end tokens."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 
@@ -25,22 +26,22 @@ def end_probability(
     chat: ChatTokenizer,
     rows: Sequence[SFTRow],
     max_length: int | None = None,
-) -> float:
+) -> float | None:
     """Mean probability of the end token at the end of the first rows, in [0, 1].
+
+    A response that was cut off has no end; None if no row has one.
 
     It is near 0 for a base model whose end token was never trained; its samples reach the length
     limit. Call it on one process, with the full model.
 
     max_length: the most tokens of a part of a text.
     """
-    ends = [_up_to_end(sft_examples(chat, row, max_length)[-1]) for row in rows[:MAX_ROWS]]
+    parts = (_up_to_end(chat, sft_examples(chat, row, max_length)[-1]) for row in rows)
+    ends = list(islice(filter(None, parts), MAX_ROWS))
+    if not ends:
+        return None
     with evaluation_mode(model):
         return float(_end_logprobs(model, chat, ends).exp().mean())
-
-
-def is_cut(row: SFTRow) -> bool:
-    """Whether the row's text was cut off: the model has not to end it there."""
-    return not isinstance(row, str) and row.fields.get("cut", False)
 
 
 def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
@@ -78,9 +79,10 @@ def _help(config: ModelConfig) -> str:
     return "train longer, or with a higher learning_rate."
 
 
-def _up_to_end(example: Encoded) -> list[int]:
+def _up_to_end(chat: ChatTokenizer, example: Encoded) -> list[int]:
+    """The ids before the last trained one; [] if that is no end token: the response was cut off."""
     last = max(index for index, trained in enumerate(example.trained) if trained)
-    return example.ids[:last]
+    return example.ids[:last] if example.ids[last] in chat.eos_token_ids else []
 
 
 def _end_logprobs(model: CausalLM, chat: ChatTokenizer, rows: Sequence[list[int]]) -> torch.Tensor:

@@ -32,11 +32,12 @@ def summary(result: SFTResult, num_held_out: int) -> dict[str, str]:
     """The run's metrics for people."""
     if result.eval_loss_before is None or result.eval_loss_after is None:
         return {"optimizer steps": str(result.steps), "held-out loss": "nothing was held out"}
+    end = result.end_probability
     return {
         "optimizer steps": str(result.steps),
         "held-out loss before": f"{result.eval_loss_before:.3f} nats per token",
         "held-out loss after": f"{result.eval_loss_after:.3f} nats per token",
         "held-out rows": str(num_held_out),
-        "P(end) on held-out rows": f"{result.end_probability or 0.0:.3f}",
+        **({} if end is None else {"P(end) on held-out rows": f"{end:.3f}"}),
         **({"stopped early": result.stopped_early} if result.stopped_early else {}),
     }

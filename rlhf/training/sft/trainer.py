@@ -33,12 +33,7 @@ from rlhf.training.common.samples import write_samples
 from rlhf.training.common.save_folder import folder_to_save
 from rlhf.training.common.sharding import is_sharded
 from rlhf.training.sft.config import SFTConfig
-from rlhf.training.sft.end_token import (
-    end_probability,
-    end_warnings,
-    is_cut,
-    untrained_end_warnings,
-)
+from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.sft.fine_tune import FineTuned, fine_tune
 from rlhf.training.sft.result import SFTResult, summary
 from rlhf.training.sft.samples import sample_prompts, sampling_chat
@@ -272,10 +267,12 @@ class SFTTrainer:
 
 def _log_end_probability(tuned: FineTuned, setup: SFTSetup) -> float | None:
     """P(end) at the end of held-out rows, logged; None where no whole response is held out."""
-    rows = [row for row in setup.rows.held_out if not is_cut(row)]
-    if not is_main_process() or not rows:
+    if not is_main_process():
         return None
-    probability = end_probability(tuned.model, setup.chat, rows, setup.data.max_length)
+    rows, max_length = setup.rows.held_out, setup.data.max_length
+    probability = end_probability(tuned.model, setup.chat, rows, max_length)
+    if probability is None:
+        return None
     MetricsWriter(setup.folder).write(tuned.steps, {"eval_end_probability": probability})
     print_once(*end_warnings(probability, setup.model, setup.chat))
     return probability

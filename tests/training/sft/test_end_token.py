@@ -1,6 +1,7 @@
 """P(end): whether a model ends its responses, and LoRA on a base that never learned to."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def test_end_probability_is_read_at_the_end_of_responses(tmp_path):
             logits = model(ids[None]).logits[0, -1]
         by_hand.append(logits.softmax(-1)[chat.end_token_id].item())
     assert end_probability(model, chat, ROWS) == pytest.approx(sum(by_hand) / 3, rel=1e-4)
+    cut = replace(ROWS[0], fields={"cut": True})  # has no end
+    others = end_probability(model, chat, [cut, *ROWS[1:]])
+    assert others == pytest.approx(sum(by_hand[1:]) / 2, rel=1e-4)
+    assert end_probability(model, chat, [cut]) is None
 
 
 def test_low_end_probability_warns_with_a_key(tmp_path):
