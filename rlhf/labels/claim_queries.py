@@ -96,14 +96,12 @@ def expired(connection: sa.Connection, annotator: str, item_id: int) -> int | No
 
 
 def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
-    """Whether the annotator has a label of the item that was not undone."""
-    query = (
-        sa.select(events.c.id)
-        .join(claims, claims.c.id == events.c.claim_id)
-        .where(claims.c.annotator == annotator, claims.c.item_id == item_id)
-        .where(claims.c.state == DONE, claims.c.purpose == LABEL, events.c.kind == SUBMIT)
-    )
-    return connection.scalar(query.limit(1)) is not None
+    """Whether a label of the annotator, not undone, takes a place of the item.
+
+    It may have come from the page, by REST or with a file.
+    """
+    standing = queries.standing_labels(connection, item_id=item_id)
+    return any(one.annotator == annotator and one.purpose == LABEL for one in standing)
 
 
 def is_holding(connection: sa.Connection, annotator: str, item_id: int) -> bool:

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import claim_queries, queries, validation
 from rlhf.labels.events import append_label
-from rlhf.labels.records import LABEL, Label
+from rlhf.labels.records import Label
 from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, events
 from rlhf.labels.store import LabelStore
 
@@ -38,14 +38,14 @@ def add_label_of_program(store: LabelStore, label: Label, key: str) -> int:
 def _check_open(connection: sa.Connection, label: Label) -> None:
     """Raise DataError if the item takes no label, or none of this annotator any more.
 
-    As on the page, nobody gets an item that they have labelled or hold: a person takes one place.
+    A person takes one place of an item: an item that they have labelled or hold takes no other.
     """
     queue = queries.queue_of(connection, label.item_id)
     if queue != OPEN:
         raise DataError(
             f"item {label.item_id} takes no label here: {NO_LABELS[queue]}.", code="not-allowed"
         )
-    if _has_label(connection, label.annotator, label.item_id):
+    if claim_queries.has_label(connection, label.annotator, label.item_id):
         raise DataError(
             f"{label.annotator} has a label of item {label.item_id} already; an administrator can "
             "correct it on the item's page.",
@@ -56,12 +56,6 @@ def _check_open(connection: sa.Connection, label: Label) -> None:
             f"{label.annotator} is labelling item {label.item_id} on the page; finish it there.",
             code="not-allowed",
         )
-
-
-def _has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
-    """Whether a label of the annotator, not undone, takes a place of the item."""
-    standing = queries.standing_labels(connection, item_id=item_id)
-    return any(one.annotator == annotator and one.purpose == LABEL for one in standing)
 
 
 def _check_same(connection: sa.Connection, event_id: int, label: Label) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Queue
-from rlhf.labels.records import competition_ranks
+from rlhf.labels.records import Label, competition_ranks
 from tests.errors import raises
 from tests.labels.queues import Clock, judgment, label_all, queue_of
 
@@ -141,6 +141,15 @@ def test_claiming_a_labelled_item_makes_a_repeat(store):
         queue.submit("ann", claim.id, judgment(), request_key=f"k{number}")
     assert [label.purpose for label in store.labels()] == ["label", "repeat"]
     assert queue.next("bob") is None  # the repeat took no place
+
+
+def test_claiming_an_item_that_was_labelled_without_the_page_makes_a_repeat(store):
+    queue = queue_of(store, 1)
+    event = store.submit(Label(item_id=1, annotator="ann", ranks=[1, 2]))
+    assert queue.claim_item("ann", 1).purpose == "repeat"
+    assert queue.claim_item("bob", 1).purpose == "label"
+    store.undo(event)
+    assert queue.claim_item("ann", 1).purpose == "label"
 
 
 def test_heartbeats_renew_a_lease_and_a_restart_starts_a_full_one(store):
