@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rlhf.labels.consensus import ItemConsensus, PairConsensus, consensus
 from rlhf.labels.equal_texts import one_rank_per_text
+from rlhf.labels.label_rows import origins
 from rlhf.labels.records import LABEL, Item, StoredLabel
 from rlhf.labels.review.history import is_decision
 
@@ -82,4 +83,5 @@ def _pair(
         "probability": pair.probability if is_first else 1 - pair.probability,
         "low": pair.low if is_first else 1 - pair.high,
         "high": pair.high if is_first else 1 - pair.low,
+        **origins(item, {}, [better, worse]),
     }

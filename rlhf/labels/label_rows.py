@@ -80,8 +80,8 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRow
                 pair = _pair(item, label, item.responses[better], item.responses[worse])
                 authors = models_of(item, label)
                 models = [authors[better], authors[worse]] if authors else []
-                origins = _origins(label, [better, worse])
-                rows.append({**pair, "models": models, **origins})
+                ended = origins(item, label.extra, [better, worse])
+                rows.append({**pair, "models": models, **ended})
         if rewrite := _rewrite(label):
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if rewrite.strip() != item.responses[best].strip():
@@ -130,7 +130,8 @@ def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRo
             else:
                 row = {"prompt": item.prompt, "completion": text, "label": rating > 4}
                 who = {"annotator": label.annotator, "item_id": item.id}
-                rows.append({**row, **who, **_versions(label), **_origins(label, [index])})
+                ended = origins(item, label.extra, [index])
+                rows.append({**row, **who, **_versions(label), **ended})
     left_out = {"responses without an overall rating": unrated, "overall ratings of 4": neutral}
     return ExportedRows(rows, left_out)
 
@@ -247,12 +248,18 @@ def _versions(label: StoredLabel) -> dict[str, object]:
     }
 
 
-def _origins(label: StoredLabel, indices: Sequence[int]) -> dict[str, object]:
-    """How these responses of a chat ended and whether they were steered, if the label says so."""
+def origins(
+    item: Item, extra: Mapping[str, object], indices: Sequence[int]
+) -> dict[str, list[object]]:
+    """How these responses of a chat ended and whether they were steered.
+
+    A label says so in its `extra`, an imported pair in columns of its item; {} without both.
+    """
+    fields = {**item.columns, **extra}
     return {
         name: [values[index] for index in indices]
         for name in ("endings", "steered")
-        if isinstance(values := label.extra.get(name), list)
+        if isinstance(values := fields.get(name), list) and len(values) == len(item.responses)
     }
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_rankings
-from rlhf.labels.export import export
+from rlhf.labels.consensus_rows import ConsensusOptions
+from rlhf.labels.export import export, rows_of
 from rlhf.labels.form_config import FormConfig
 from rlhf.labels.form_versions import add_form
 from rlhf.labels.importing import import_file
@@ -100,6 +101,21 @@ def test_imported_pairs_have_no_order_shown(tmp_path, store):
     with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
         import_file(copy, str(tmp_path / "r.jsonl"))
         assert {tuple(label.order_shown) for label in copy.labels()} == {()}
+
+
+def test_endings_of_an_imported_pair_follow_its_responses(tmp_path, store):
+    """Bob prefers the response that was cut off; it is `chosen` then."""
+    pair = {"prompt": "p", "chosen": "whole", "rejected": "cu", "endings": ["stop", "length"]}
+    import_file(store, write(tmp_path / "p.jsonl", [{**pair, "annotator": "ann"}]))
+    store.submit(Label(item_id=1, annotator="bob", ranks=[2, 1]))
+    rows = export(store, tmp_path / "pairs.jsonl", "pairs").rows
+    assert [(row["chosen"], row["endings"]) for row in rows] == [
+        ("whole", ["stop", "length"]),
+        ("cu", ["length", "stop"]),
+    ]
+    store.submit(Label(item_id=1, annotator="cat", ranks=[2, 1]))
+    [agreed] = rows_of(store, "pairs", ConsensusOptions(method="majority")).rows
+    assert (agreed["chosen"], agreed["endings"]) == ("cu", ["length", "stop"])
 
 
 def test_bad_rows_raise_with_their_place_or_are_dropped(tmp_path, store):
