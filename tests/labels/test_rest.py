@@ -51,7 +51,7 @@ def new_item(**fields) -> dict:
 
 def test_items_are_added_once_and_listed_by_page(client, store):
     items = [{"prompt": f"p{n}", "responses": ["a", "b"], "models": ["m", "n"]} for n in range(5)]
-    items[0]["prompt"] = [{"role": "user", "content": "p0"}]
+    items[0]["prompt"] = [{"role": "user", "content": "p0", "refusal": None}]
     items[1]["columns"] = {"topic": "x"}
     ids = client.post("/rest/v1/items", json={"items": items}).json()["ids"]
     assert client.post("/rest/v1/items", json={"items": items}).json()["ids"] == ids

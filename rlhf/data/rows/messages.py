@@ -45,9 +45,11 @@ def messages_of(value: object, name: str, *, last: Sequence[str] = ()) -> list[M
 def check_fields(turns: Sequence[Mapping[str, object]], name: str) -> None:
     """Reject a message with a field that `messages_of` would leave out.
 
-    Files have such fields (ids, times); a request that has one is a mistake.
+    Files have such fields (ids, times); a request that has one is a mistake. A field that is null
+    has no content: libraries send `refusal`, for example, with every message.
     """
-    unknown = [field for turn in turns for field in turn if field not in (*_READ, *_INSTEAD)]
+    fields = [field for turn in turns for field, content in turn.items() if content is not None]
+    unknown = [field for field in fields if field not in (*_READ, *_INSTEAD)]
     if unknown:
         reject_row(f"{name}: a message's {unknown[0]} is not read; it has {', '.join(_READ)}")
 
