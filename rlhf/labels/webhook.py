@@ -60,7 +60,8 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         has_port = parts.port is None or parts.port > 0
-    except ValueError:  # a port that is no number or too large, or half of an IPv6 address
+        (parts.hostname or "").encode("idna")  # as a connection does; `a..b` has an empty part
+    except ValueError:  # or a port that is no number or too large, or half of an IPv6 address
         return False
     is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
     return is_web and has_port and url.isascii() and url.isprintable() and " " not in url

@@ -175,6 +175,7 @@ def test_signature_is_hmac_sha256():
         "http://example.org:no/hook",
         "http://example.org:65536/hook",
         "http://[::1/hook",
+        "http://example..org/hook",
         "http://example.org/a hook",
         "http://example.org/ü",
     ],
