@@ -77,6 +77,6 @@ def _with_thought_in_content(message: Message) -> Message:
     """The form in which a conversation keeps a message."""
     fields = message.copy()
     thought = fields.pop("reasoning_content", "")
-    fields.pop("cut", None)  # of training
+    fields.pop("cut", None)  # only training reads it
     fields["content"] = with_thought(thought, message["content"])
     return fields

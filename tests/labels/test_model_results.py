@@ -148,6 +148,7 @@ def test_command_writes_all_figures_as_json(tmp_path, capsys):
         store.add("p", ["x", "y"], ranks=[1, 2], annotator="ann", models=["a", "b"])
     assert main(["stats", "--store", path, "--output", str(output)]) == 0
     assert "Krippendorff" in capsys.readouterr().out
+    assert output.stat().st_mode & 0o777 == 0o600  # it has the annotators' names
     written = json.loads(output.read_text())
     assert (written["labels"], written["alpha"]["value"]) == (1, None)
     models = written["models"]
