@@ -248,9 +248,7 @@ def _versions(label: StoredLabel) -> dict[str, object]:
     }
 
 
-def origins(
-    item: Item, extra: Mapping[str, object], indices: Sequence[int]
-) -> dict[str, list[object]]:
+def origins(item: Item, extra: Mapping[str, object], indices: Sequence[int]) -> dict[str, object]:
     """How these responses of a chat ended and whether they were steered.
 
     A label says so in its `extra`, an imported pair in columns of its item; {} without both.
