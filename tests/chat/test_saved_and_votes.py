@@ -38,6 +38,12 @@ def test_saved_conversation_is_a_demonstration_and_loads_back(tmp_path):
     ] * 2
 
 
+def test_exported_conversation_with_a_cut_response_is_loaded_as_it_was(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps({"messages": TALK, "endings": ["length"]}) + "\n")
+    assert load_conversation(str(path)) == TALK
+
+
 def test_thought_is_a_field_of_the_saved_message(tmp_path):
     path = tmp_path / "chats.jsonl"
     talk = [TALK[1], {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello."}]
