@@ -14,7 +14,7 @@ from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
 from rlhf.models.compatibility import check_input_model
 from rlhf.models.generation.generate import sample_batches
-from rlhf.models.load import load_config, load_policy
+from rlhf.models.load import load_config, load_policy, on_device
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rollouts.sample_journal import SampleJournal, model_version
@@ -32,6 +32,7 @@ def sample_candidates(
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 128,
+    bf16: bool | None = None,
     chat_template: str = "auto",
     template_kwargs: Mapping[str, object] | None = None,
     bad_rows: BadRows | None = None,
@@ -50,6 +51,7 @@ def sample_candidates(
         temperature: softmax temperature; 0 is greedy.
         seed: seed of the sampling.
         batch_size: responses sampled at a time.
+        bf16: whether to load the models in bfloat16 instead of float32; by default on a GPU.
         chat_template: "auto", "none" or a file, as the models were trained.
         template_kwargs: variables of the chat template.
         bad_rows: what to do with unusable prompts; by default they raise.
@@ -67,6 +69,7 @@ def sample_candidates(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
+        bf16=torch.cuda.is_available() if bf16 is None else bf16,
         chat_template=chat_template,
         template_kwargs=template_kwargs,
     )
@@ -111,6 +114,7 @@ class _Sampling:
     max_new_tokens: int
     temperature: float
     seed: int
+    bf16: bool
     chat_template: str
     template_kwargs: Mapping[str, object] | None
 
@@ -159,7 +163,7 @@ class _Sampling:
     ) -> Iterator[tuple[int, list[str]]]:
         """(index of a prompt, responses to it) by the model of this place."""
         batches = sample_batches(
-            load_on_device(self.models[place]),
+            load_on_device(self.models[place], bf16=self.bf16),
             chat,
             prompts,
             num_responses=self.counts[place],
@@ -215,10 +219,12 @@ def sampling_tokenizer(
     return replace(chat, max_positions=positions)
 
 
-def load_on_device(model: str) -> PreTrainedModel:
-    """The policy; on the GPU in bfloat16 if there is a GPU."""
-    if not torch.cuda.is_available():
-        return load_policy(model)
-    policy = load_policy(model, dtype=torch.bfloat16)
-    policy.to("cuda")  # type: ignore[arg-type]
-    return policy
+def load_on_device(model: str, *, bf16: bool | None = None) -> PreTrainedModel:
+    """The policy on the GPU if there is one, else on the CPU.
+
+    bf16: whether its weights are in bfloat16 instead of float32; by default on a GPU.
+    """
+    on_gpu = torch.cuda.is_available()
+    in_bf16 = on_gpu if bf16 is None else bf16
+    policy = load_policy(model, dtype=torch.bfloat16 if in_bf16 else torch.float32)
+    return on_device(policy, torch.device("cuda" if on_gpu else "cpu"))

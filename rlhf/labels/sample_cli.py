@@ -10,6 +10,7 @@ from rlhf.data.files.read import is_local
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import STATUS_DONE, ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
+from rlhf.runtime.config_keys import as_bool
 from rlhf.runtime.paths import check_output_file
 
 AT_LEAST_ONE = ("num_responses", "max_new_tokens", "batch_size")
@@ -44,12 +45,13 @@ def _check(options: argparse.Namespace) -> None:
     if not options.model and options.server is None:
         raise ConfigError("--model is missing; name a policy, or a --server.", code="missing-key")
     local = {"--chat_template": options.chat_template != "auto",
-             "--chat_template_kwargs": options.chat_template_kwargs is not None}  # fmt: skip
+             "--chat_template_kwargs": options.chat_template_kwargs is not None,
+             "--bf16": options.bf16 is not None}  # fmt: skip
     for name, given in local.items():
         if given and options.server is not None:
             raise ConfigError(
-                f"{name} is an option of models that are loaded here; the server renders prompts "
-                "itself. Leave it out.",
+                f"{name} is an option of models that are loaded here; the server has its own chat "
+                "template and precision. Leave it out.",
                 code="key-conflict",
             )
 
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=DefaultsFormatter,
     )
+    # argparse would call bool("false"), which is true.
+    parser.register("type", bool, as_bool)
     add = parser.add_argument
     add(
         "--model",
@@ -83,6 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
     add("--batch_size", type=int, default=128, help="Responses sampled at a time.")
+    add(
+        "--bf16",
+        type=bool,
+        nargs="?",
+        const=True,
+        metavar="BOOL",
+        help="Sample in bf16 instead of float32. Default: true on a GPU.",
+    )
     add(
         "--chat_template",
         default="auto",

@@ -71,6 +71,7 @@ def _sampled(
         temperature=args.temperature,
         seed=args.seed,
         batch_size=args.batch_size,
+        bf16=args.bf16,
         chat_template=args.chat_template,
         template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
         bad_rows=bad_rows,

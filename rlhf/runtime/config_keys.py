@@ -52,7 +52,7 @@ class Key:
 
     def _item(self, word: str, place: str) -> object:
         try:
-            value = _as_bool(word) if self.type is bool else self.type(word)
+            value = as_bool(word) if self.type is bool else self.type(word)
         except ValueError as error:
             raise ConfigError(
                 f"{place}: {self.name}: invalid {self.type.__name__} value: {word!r}",
@@ -135,7 +135,12 @@ def _add_option(group: argparse._ActionsContainer, key: Key, aliases: Sequence[s
     )
 
 
-def _as_bool(word: str) -> bool:
+def as_bool(word: str) -> bool:
+    """The value of a word for true or false, such as `true`, `no` or `1`.
+
+    Raises:
+        ValueError: another word.
+    """
     if word.lower() in TRUE + FALSE:
         return word.lower() in TRUE
     raise ValueError(word)

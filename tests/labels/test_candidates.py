@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from rlhf.labels import candidates as sampling
 from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.importing import import_file
 from rlhf.labels.sample_cli import main
 from rlhf.labels.store import LabelStore
 from rlhf.models.generation import generate as generation
+from rlhf.models.load import load_policy
 from tests.errors import raises
 from tests.tiny_models import make_model
 
@@ -47,7 +50,7 @@ def test_command_writes_rows_that_the_store_imports(folder, prompts, tmp_path, c
 def test_responses_do_not_depend_on_the_batch_size(folder, prompts):
     def sample(models, batch_size):
         candidates = sample_candidates(
-            models, prompts, num_responses=4, max_new_tokens=8, batch_size=batch_size
+            models, prompts, num_responses=4, max_new_tokens=8, batch_size=batch_size, bf16=False
         )
         return [list(candidate.responses) for candidate in candidates]
 
@@ -65,6 +68,38 @@ def test_responses_do_not_depend_on_the_batch_size(folder, prompts):
 def test_number_out_of_range_is_named(option):
     with raises("bad-value", f"--{' '.join(option)}"):
         main(["--model", "m", "--prompts", "p", "--output", "o", f"--{option[0]}", option[1]])
+
+
+@pytest.mark.parametrize(
+    ("words", "dtype"),
+    [
+        (["--bf16"], torch.bfloat16),
+        (["--bf16", "true"], torch.bfloat16),
+        (["--bf16", "false"], torch.float32),
+        ([], torch.bfloat16 if torch.cuda.is_available() else torch.float32),
+    ],
+)
+def test_model_computes_in_the_precision_of_the_option(
+    folder, prompts, tmp_path, monkeypatch, words, dtype
+):
+    """Without the option it is bf16 on a GPU and float32 on a CPU."""
+    seen = set()
+
+    def load(*args, **keys):
+        model = load_policy(*args, **keys)
+        product = model.model.layers[0].mlp.down_proj
+        product.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+        return model
+
+    monkeypatch.setattr(sampling, "load_policy", load)
+    files = ["--model", str(folder), "--prompts", prompts, "--output", str(tmp_path / "c.jsonl")]
+    assert main([*files, "--max_new_tokens", "2", "--num_responses", "1", *words]) == 0
+    assert seen == {dtype}
+
+
+def test_word_that_is_no_bool_is_named():
+    with raises("bad-value", "--bf16", "'maybe'"):
+        main(["--model", "m", "--prompts", "p", "--output", "o", "--bf16", "maybe"])
 
 
 def test_mistakes_raise_before_weights_load(folder, prompts, tmp_path):
@@ -85,7 +120,7 @@ def test_interrupted_command_continues_where_it_stopped(
     """Three batches of one prompt; the second one is interrupted. The second run samples two."""
     whole, output = tmp_path / "whole.jsonl", tmp_path / "c.jsonl"
     words = ["--model", str(folder), "--prompts", prompts, "--num_responses", "3"]
-    words += ["--max_new_tokens", "8", "--batch_size", "3", "--output"]
+    words += ["--max_new_tokens", "8", "--batch_size", "3", "--bf16", "false", "--output"]
     main([*words, str(whole)])
     generate, batches = generation.generate, []
 
@@ -104,6 +139,8 @@ def test_interrupted_command_continues_where_it_stopped(
     assert not output.exists()
     with raises("other-run", str(partial), "seed=0"):
         main([*words, str(output), "--seed", "1"])
+    with raises("other-run", str(partial), "bf16=False"):
+        main([*words, str(output), "--bf16", "true"])
     main([*words, str(output)])
     assert output.read_text() == whole.read_text()
     assert not partial.exists()

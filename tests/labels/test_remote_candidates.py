@@ -94,6 +94,7 @@ def test_command_writes_candidates(serve, prompts, tmp_path):
     [
         ([], "missing-key", "--model"),
         (["--server", "x", "--chat_template", "none"], "key-conflict", "--chat_template"),
+        (["--server", "x", "--bf16", "false"], "key-conflict", "--bf16"),
     ],
 )
 def test_options_that_do_not_go_together(prompts, tmp_path, words, code, name):
