@@ -125,33 +125,30 @@ def auc_with_interval(
         auc, low, high; (nan, nan, nan) if all responses are correct or all are wrong, (auc, 0, 1)
         with a single prompt.
     """
+    return auc_with_freedom(scores, correct, group_ids)[:3]
+
+
+def auc_with_freedom(
+    scores: Tensor, correct: Tensor, group_ids: Tensor
+) -> tuple[float, float, float, float]:
+    """`auc_with_interval`, and the degrees of freedom of Student's t in it.
+
+    They are infinite where the interval uses the normal: for an AUC without spread, if all pairs
+    are in order or none is.
+    """
     num_right, groups = int(correct.sum()), len(set(group_ids.tolist()))
     num_wrong = len(correct) - num_right
     if not (num_right and num_wrong):
-        return math.nan, math.nan, math.nan
+        return math.nan, math.nan, math.nan, math.inf
     auc, sums = _auc(scores, correct, group_ids)
     if groups == 1:
-        return auc, 0.0, 1.0
+        return auc, 0.0, 1.0, math.inf
     variance = groups / (groups - 1) * float(sums.square().sum())
     fewest = min(groups, num_right, num_wrong)
     flips = min(auc * (1 - auc) / variance, len(scores)) if variance > 0 else fewest
-    low, high = _wilson(auc, flips, _quantile_95(auc_freedom(scores, correct, group_ids)))
-    return auc, low, high
-
-
-def auc_freedom(scores: Tensor, correct: Tensor, group_ids: Tensor) -> float:
-    """Degrees of freedom of Student's t in `auc_with_interval`; infinity where it is the normal.
-
-    That is an AUC without spread: all pairs are in order, or none is.
-
-    Args:
-        scores: float [B]; some are of correct responses, and some of wrong ones.
-        correct: bool [B].
-        group_ids: long [B], the prompt of each response, 0 … G-1.
-    """
-    groups = len(set(group_ids.tolist()))
-    has_spread = bool(_auc(scores, correct, group_ids)[1].any())
-    return groups - 1.0 if groups > 1 and has_spread else math.inf
+    freedom = groups - 1.0 if variance > 0 else math.inf
+    low, high = _wilson(auc, flips, _quantile_95(freedom))
+    return auc, low, high, freedom
 
 
 def _auc(scores: Tensor, correct: Tensor, group_ids: Tensor) -> tuple[float, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlhf.ops import auc_with_interval, expected_verdict, outcome_loss, rating_loss
-from rlhf.ops.accuracy import auc_freedom
+from rlhf.ops.accuracy import auc_with_freedom
 
 NAN = math.nan
 
@@ -89,11 +89,14 @@ def test_equal_scores_count_half_and_one_kind_has_no_auc():
 def test_auc_has_a_degree_of_freedom_less_than_prompts_if_it_has_a_spread():
     """Of 1, 2, 3, 4 the correct ones are 2 and 4 (AUC 3/4), 3 and 4 (AUC 1, no spread)."""
     scores, prompts = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0, 1, 2, 2])
-    assert auc_freedom(scores, torch.tensor([False, True, False, True]), prompts) == 2.0
+    assert auc_with_freedom(scores, torch.tensor([False, True, False, True]), prompts)[3] == 2.0
     ordered = torch.tensor([False, False, True, True])
-    assert auc_freedom(scores, ordered, prompts) == math.inf
+    assert auc_with_freedom(scores, ordered, prompts)[3] == math.inf
     one_prompt = torch.zeros(4).long()
-    assert auc_freedom(scores, torch.tensor([False, True, False, True]), one_prompt) == math.inf
+    assert (
+        auc_with_freedom(scores, torch.tensor([False, True, False, True]), one_prompt)[3]
+        == math.inf
+    )
 
 
 def test_auc_interval_is_wider_if_responses_share_prompts():

@@ -25,7 +25,7 @@ from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife, ratio
 from rlhf.evaluation.stats.composite import share_of
 from rlhf.models.axes import Axis
-from rlhf.ops.accuracy import auc_freedom, auc_with_interval
+from rlhf.ops.accuracy import auc_with_freedom
 from rlhf.types import Ranking, RatedResponse
 
 
@@ -213,10 +213,11 @@ def _auc(scored: Sequence[ScoredResponse], values: Sequence[float]) -> Estimate 
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(one.prompt, len(numbers)) for one in scored]
     correct = torch.tensor([one.row.ratings[CORRECT] > 0.5 for one in scored], dtype=torch.bool)
-    value, low, high = auc_with_interval(torch.tensor(values), correct, torch.tensor(groups))
+    value, low, high, freedom = auc_with_freedom(
+        torch.tensor(values), correct, torch.tensor(groups)
+    )
     if math.isnan(value) or len(numbers) < 2:
         return None
-    freedom = auc_freedom(torch.tensor(values), correct, torch.tensor(groups))
     return Estimate(
         value=value, low=low, high=high, n=len(numbers), num_answers=len(scored), freedom=freedom
     )
