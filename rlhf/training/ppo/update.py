@@ -27,11 +27,11 @@ from rlhf.training.common.weight_checks import (
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.finite import check_norms
-from rlhf.training.ppo.idle_rows import only_advantages_train, without_idle_rows
 from rlhf.training.ppo.learner import Learner, make_learners
 from rlhf.training.ppo.loss import policy_terms, value_terms
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.ptx import Pretraining
+from rlhf.training.ppo.zero_advantages import only_advantages_train, without_zero_advantages
 from rlhf.types import Experience, Minibatch
 
 SUMS = (
@@ -173,7 +173,7 @@ class PPOUpdater:
         """One step of every learner: this rank's means per token, and the global norms."""
         minibatch = step.minibatch
         if only_advantages_train(self.config, step.kl_coef):
-            minibatch = without_idle_rows(minibatch, at_least=self.accelerator.num_processes)
+            minibatch = without_zero_advantages(minibatch, at_least=self.accelerator.num_processes)
         shared = None
         if self.packed:
             shared = find_shared_prompts(minibatch.prompt_ids, minibatch.prompt_mask)
@@ -199,9 +199,9 @@ class PPOUpdater:
                     microbatch = minibatch.select(rows)
                     sums += self._backward(learners, microbatch, step, weight=weight, last=last)
             norms |= self._clip_and_step(learners, step)
-        tokens = {True: step.num_tokens, False: minibatch.action_mask.sum()}
-        divisors = torch.stack([tokens[name in OF_THE_LOSS] for name in SUMS])
-        return {"sums": sums / divisors, **norms}
+        read = minibatch.action_mask.sum()
+        divisors = [step.num_tokens if name in OF_THE_LOSS else read for name in SUMS]
+        return {"sums": sums / torch.stack(divisors), **norms}
 
     def _backward(
         self,

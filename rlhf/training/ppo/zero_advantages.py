@@ -1,4 +1,4 @@
-"""Rows of a minibatch that add exactly 0 to every gradient: the update does not read them."""
+"""Rows whose advantages are 0 add exactly 0 to the gradient: the update does not read them."""
 
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import Minibatch
@@ -13,15 +13,15 @@ def only_advantages_train(config: PPOConfig, kl_coef: float) -> bool:
     return not config.has_critic and not has_kl_term and config.entropy_coef == 0
 
 
-def without_idle_rows(minibatch: Minibatch, at_least: int) -> Minibatch:
+def without_zero_advantages(minibatch: Minibatch, at_least: int) -> Minibatch:
     """The rows whose advantages are not all 0, in their order.
 
-    Idle rows are the responses of groups with equal scores, and those that the loss leaves out.
+    Left out are the responses of groups with equal scores, and those that the loss leaves out.
 
     at_least: rows that stay in any case; a rank without one would hang the others.
     """
     weights = minibatch.loss_weights * minibatch.action_mask
-    idle = (minibatch.advantages * weights == 0).all(dim=1)
-    order = idle.long().argsort(stable=True)
-    count = max(int((~idle).sum()), min(at_least, len(idle)))
+    is_zero = (minibatch.advantages * weights == 0).all(dim=1)
+    order = is_zero.long().argsort(stable=True)
+    count = max(int((~is_zero).sum()), min(at_least, len(is_zero)))
     return minibatch.select(order[:count].sort().values)

@@ -11,7 +11,7 @@ from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.dynamic_sampling import equal_groups
 from rlhf.training.ppo.experience import final_scores
-from rlhf.training.ppo.idle_rows import only_advantages_train, without_idle_rows
+from rlhf.training.ppo.zero_advantages import only_advantages_train, without_zero_advantages
 from tests.training.ppo.tiny_ppo import (
     ROWS,
     experience_of,
@@ -169,13 +169,15 @@ def test_entropy_bonus_raises_entropy(folder, tmp_path):
 
 
 @pytest.mark.parametrize("loss_type", ["token-mean", "sequence-mean", "dr_grpo", "dapo"])
-def test_update_without_idle_rows_equals_one_with_them(folder, tmp_path, monkeypatch, loss_type):
+def test_update_without_zero_advantages_equals_one_with_them(
+    folder, tmp_path, monkeypatch, loss_type
+):
     """Even prompts have equal scores: their rows are not read, and weights and loss stay the same.
 
     Tokens per forward pass are counted by the rows that `sequences_of` gets.
     """
     after, rows_read = [], []
-    for idle_rows_stay in (True, False):
+    for all_rows_stay in (True, False):
         one = trainer(
             folder,
             tmp_path,
@@ -192,7 +194,7 @@ def test_update_without_idle_rows_equals_one_with_them(folder, tmp_path, monkeyp
             return sequences_of(rows, packed=packed)
 
         monkeypatch.setattr("rlhf.training.ppo.update.sequences_of", count)
-        if idle_rows_stay:
+        if all_rows_stay:
             monkeypatch.setattr(
                 "rlhf.training.ppo.update.only_advantages_train", lambda config, kl_coef: False
             )
@@ -211,7 +213,7 @@ def test_update_without_idle_rows_equals_one_with_them(folder, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("changes", "reads"), [({}, False), ({"kl_coef": 0.1}, True), ({"entropy_coef": 0.1}, True)]
 )
-def test_idle_rows_are_read_where_the_loss_has_other_terms(changes, reads):
+def test_zero_advantages_are_read_where_the_loss_has_other_terms(changes, reads):
     config = dataclasses.replace(
         PPOConfig(advantage="grpo", kl_coef=0.0, max_steps=1, num_generations=2), **changes
     )
@@ -223,7 +225,7 @@ def test_a_row_for_each_rank_stays(folder, tmp_path):
     reward = [f"{folder}/half.py:half"]
     one = trainer(folder, tmp_path, rows=ROWS[::2], reward=reward, advantage="grpo", kl_coef=0.0)
     minibatch = experience_of(one).select(torch.arange(8))
-    assert len(without_idle_rows(minibatch, at_least=2).lengths) == 2
+    assert len(without_zero_advantages(minibatch, at_least=2).lengths) == 2
     before = weights(one)
     metrics = update(one, experience_of(one))
     assert metrics["grad_norm"] == 0.0
