@@ -1,7 +1,7 @@
-"""Rewards: the share of a prompt's constraints that a response meets, and how close it is to it."""
+"""Rewards: the constraints of a prompt that a response meets, and how close it is to the others."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,7 @@ def constraints_met(
     constraints: Sequence[Sequence[Mapping[str, Any]]],
 ) -> list[float]:
     """Share of the constraints that each response meets, 0 to 1."""
-    return [
-        sum(is_met(text, constraint) for constraint in asked) / len(asked)
-        for text, asked in zip(completions, constraints, strict=True)
-    ]
+    return _means(is_met, completions, constraints)
 
 
 def all_met(
@@ -39,7 +36,16 @@ def constraints_close(
     constraints: Sequence[Sequence[Mapping[str, Any]]],
 ) -> list[float]:
     """Mean over the constraints of how close each response is to meeting them, 0 to 1."""
+    return _means(closeness, completions, constraints)
+
+
+def _means(
+    measure: Callable[[str, Mapping[str, Any]], float],
+    completions: Sequence[str],
+    constraints: Sequence[Sequence[Mapping[str, Any]]],
+) -> list[float]:
+    """For each response the mean of (response, constraint) -> number over its constraints."""
     return [
-        sum(closeness(text, constraint) for constraint in asked) / len(asked)
+        sum(measure(text, constraint) for constraint in asked) / len(asked)
         for text, asked in zip(completions, constraints, strict=True)
     ]
