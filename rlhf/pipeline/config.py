@@ -17,8 +17,11 @@ SIMULATED, WEB = "simulated", "web"
 SAMPLED = (SIMULATED, WEB)  # labels of responses that the pipeline samples
 AT_LEAST = {
     "num_responses": 2,  # a ranking compares two or more
-    **dict.fromkeys(("sample_max_new_tokens", "sample_batch_size", "label_overlap"), 1),
-    **dict.fromkeys(("label_quota", "num_processes"), 1),
+    "sample_max_new_tokens": 1,
+    "sample_batch_size": 1,
+    "label_overlap": 1,
+    "label_quota": 1,
+    "num_processes": 1,
 }
 
 
