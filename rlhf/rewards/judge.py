@@ -56,24 +56,36 @@ def load_remote_judge_file(judge: JudgeFile, options: CallOptions, digest: str) 
     return AsyncScorer(score=in_threads(score), identity=f"judge {digest}")
 
 
-def load_local_judge(source: str, *, device: torch.device | str) -> RewardFunction:
+def load_local_judge(
+    source: str, *, device: torch.device | str, bf16: bool = False
+) -> RewardFunction:
     """The function of `judge:FILE` whose judge is a folder or hub id. It loads the model now.
+
+    `device` and `bf16` are those of `load_local_judge_file`.
 
     Raises:
         ConfigError: see `read_judge`.
         CheckpointError: nothing that loads as a language model.
     """
-    return load_local_judge_file(read_judge(source), device=device)
+    return load_local_judge_file(read_judge(source), device=device, bf16=bf16)
 
 
-def load_local_judge_file(judge: JudgeFile, *, device: torch.device | str) -> RewardFunction:
+def load_local_judge_file(
+    judge: JudgeFile, *, device: torch.device | str, bf16: bool = False
+) -> RewardFunction:
     """The function of a judge that is a folder or hub id. It loads the model now.
+
+    Args:
+        judge: the settings.
+        device: where the model computes.
+        bf16: whether its weights are in bfloat16 instead of float32.
 
     Raises:
         CheckpointError: nothing that loads as a language model.
     """
     chat = tokenizer_of_model(judge.judge, "auto")
-    model = on_device(load_policy(judge.judge), torch.device(device))
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    model = on_device(load_policy(judge.judge, dtype=dtype), torch.device(device))
 
     def replies(texts: Sequence[str]) -> dict[str, str]:
         distinct = list(dict.fromkeys(texts))

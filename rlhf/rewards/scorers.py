@@ -40,7 +40,7 @@ def load_scorer(
         options: limits of calls, and whether programs of responses may run.
         texts: how conversations become texts; None where no chat template is known.
         device: where a local judge or a generative reward model computes.
-        bf16: whether the latter computes in bf16.
+        bf16: whether it computes in bf16.
 
     Raises:
         ConfigError: a source that does not load or cannot be reached.
@@ -54,7 +54,7 @@ def load_scorer(
         source = str(spec.source)
         if read_judge(source).is_remote:
             return load_judge(source, options)
-        return load_local_judge(source, device=device)
+        return load_local_judge(source, device=device, bf16=bf16)
     function = spec.function()
     if isinstance(function, GenerativeReward):
         function.use(device, bf16=bf16)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.benchmarks.implicit import implicit_reward
 from rlhf.evaluation.reward_model_command import main
-from rlhf.models.load import new_reward_model
+from rlhf.models.load import load_policy, new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
 from tests.errors import raises
@@ -174,6 +174,11 @@ def test_policy_without_a_reference_raises(folder):
             "missing-key",
             "llm_judge_model",
         ),
+        (
+            ["--benchmark=llmbar", "--data=x", "--llm_judge=http://127.0.0.1:1/v1", "--bf16=true"],
+            "key-conflict",
+            "bf16",
+        ),
     ],
 )
 def test_keys_that_do_not_fit_raise(tmp_path, words, code, named):
@@ -186,10 +191,18 @@ def test_judge_of_pairs_needs_a_benchmark_of_pairs(folder, tmp_path):
         run(folder, tmp_path, "rewardbench2", f"--llm_judge={folder / 'policy'}")
 
 
-def test_local_judge_compares_pairs(folder, tmp_path, capsys):
+def test_local_judge_compares_pairs(folder, tmp_path, monkeypatch):
     """A model with random weights gives no verdict: no pair is decided correctly."""
-    words = [f"--llm_judge={folder / 'policy'}", "--llm_judge_max_tokens=4"]
+    dtypes = []
+
+    def load(path, *, dtype):
+        dtypes.append(dtype)
+        return load_policy(path, dtype=dtype)
+
+    monkeypatch.setattr("rlhf.evaluation.judges.llm.load_policy", load)
+    words = [f"--llm_judge={folder / 'policy'}", "--llm_judge_max_tokens=4", "--bf16=true"]
     content, results, cases = run(folder, tmp_path, "judgebench", *words)
+    assert dtypes == [torch.bfloat16]
     assert results["score", None]["value"] == 0.0
     assert content["order_decides"] is None
     assert cases[0]["verdicts"] == [{"pair": [0, 1], "better_first": None, "worse_first": None}]

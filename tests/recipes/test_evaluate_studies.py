@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.core.records import read_records
@@ -18,7 +19,7 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import Judgment
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
-from rlhf.models.load import new_reward_model
+from rlhf.models.load import load_policy, new_reward_model
 from rlhf.models.save import save_reward_model
 from tests.tiny_models import make_model
 
@@ -287,8 +288,17 @@ def test_frontier_with_another_vocabulary_raises(root, tmp_path, monkeypatch, ca
 
 
 def test_local_judge_without_verdicts_ties_every_pair(root, tmp_path, monkeypatch, folder):
-    words = [f"--llm_judge={folder}/second", "--llm_judge_max_tokens=4"]
+    """The judge is loaded in the precision of the models."""
+    dtypes = []
+
+    def load(path, *, dtype):
+        dtypes.append(dtype)
+        return load_policy(path, dtype=dtype)
+
+    monkeypatch.setattr("rlhf.evaluation.judges.llm.load_policy", load)
+    words = [f"--llm_judge={folder}/second", "--llm_judge_max_tokens=4", "--bf16=true"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
+    assert dtypes == [torch.bfloat16]
     results = read_results(tmp_path / "run")
     assert find(results, "win_rate", "second", judge="llm").value == 0.5
     assert find(results, "judge_unparsable", "second").value == 1.0

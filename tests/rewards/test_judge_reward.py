@@ -251,18 +251,23 @@ def test_local_judge_without_a_score_is_no_zero(tmp_path, write):
         load_reward(source).score(["p"], ["a"])
 
 
-def test_local_judge_gives_the_score_that_it_writes(tmp_path, write, monkeypatch):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_local_judge_gives_the_score_that_it_writes(tmp_path, write, monkeypatch, bf16):
+    """Its weights have the precision of the run, as those of a reward model."""
     from types import SimpleNamespace
 
     from rlhf.rewards import judge
 
     def sample(model, chat, prompts, **keys):
         assert keys["temperature"] == 0.0
+        assert {str(p.dtype) for p in model.parameters()} == {
+            "torch.bfloat16" if bf16 else "torch.float32"
+        }
         responses = [text.partition("[Response]\n")[2].partition("\n[End")[0] for text in prompts]
         return [[SimpleNamespace(text=f"[[{len(text)}]]")] for text in responses]
 
     monkeypatch.setattr(judge, "sample_responses", sample)
     folder = make_model(tmp_path / "judge")
     source = write(f"judge: {folder}\nrubric: good\nscale: [1, 10]\n")
-    scores = load_reward(source).score(["p", "p", "p"], ["a", "bbb", "a"])
+    scores = load_reward(source, bf16=bf16).score(["p", "p", "p"], ["a", "bbb", "a"])
     assert scores.scores.tolist() == [1.0, 3.0, 1.0]

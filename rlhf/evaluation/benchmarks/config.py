@@ -72,7 +72,10 @@ class BenchmarkConfig:
         default=64, metadata={"help": "Responses scored or compared at a time."}
     )
     bf16: bool = field(
-        default=False, metadata={"help": "Let a reward model of a benchmark compute in bfloat16."}
+        default=False,
+        metadata={
+            "help": "Let a reward model or a local llm_judge of a benchmark compute in bfloat16."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -106,12 +109,15 @@ class BenchmarkConfig:
             raise ConfigError(
                 "policy and llm_judge exclude each other; give one.", code="key-conflict"
             )
-        if self.bf16 and (self.policy or self.llm_judge):
-            raise ConfigError("bf16 is for reward_model; leave it out.", code="key-conflict")
         for key in ("reference", "per_token"):
             if getattr(self, key) is not None and self.policy is None:
                 raise ConfigError(f"{key} is of a policy; set policy too.", code="key-conflict")
         is_address = (self.llm_judge or "").startswith(("http://", "https://"))
+        if self.bf16 and (self.policy or is_address):
+            raise ConfigError(
+                "bf16 is for reward_model and a local llm_judge; leave it out.",
+                code="key-conflict",
+            )
         if is_address and not self.llm_judge_model:
             raise ConfigError(
                 f"llm_judge {self.llm_judge} is an address; set llm_judge_model to its model.",

@@ -204,6 +204,7 @@ def _compare_function(
         temperature=0.0,
         batch_size=config.per_device_eval_batch_size,
         device=device,
+        bf16=config.bf16,
         log=log,
     )
 

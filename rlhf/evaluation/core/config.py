@@ -99,7 +99,9 @@ class EvaluateConfig(RolloutConfig):
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
     reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
-    bf16: bool = field(default=False, metadata={"help": "Load the models in bfloat16."})
+    bf16: bool = field(
+        default=False, metadata={"help": "Load the models and a local llm_judge in bfloat16."}
+    )
     drop_bad_rows: bool = field(
         default=False, metadata={"help": "Drop and count bad rows instead of stopping."}
     )

@@ -78,6 +78,7 @@ def local_judge(
     temperature: float,
     batch_size: int,
     device: torch.device,
+    bf16: bool,
     log: Callable[[str], None],
 ) -> CompareFunction:
     """A judge that is loaded on this machine and prompted in its own chat template.
@@ -90,13 +91,14 @@ def local_judge(
         temperature: of the replies; 0 is greedy.
         batch_size: replies sampled at a time.
         device: where the model is loaded.
+        bf16: whether its weights are in bfloat16 instead of float32.
         log: called with a warning if replies are cut off.
 
     Raises:
         CheckpointError: there is no model at `path`.
     """
     chat = tokenizer_of_model(path, "auto")
-    model = on_device(load_policy(path), device)
+    model = on_device(load_policy(path, dtype=torch.bfloat16 if bf16 else torch.float32), device)
 
     def compare(pairs: Sequence[AnonymousPair]) -> list[str | None]:
         prompts = [judge_prompt(pair) for pair in pairs]

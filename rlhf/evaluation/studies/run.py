@@ -162,6 +162,7 @@ def _local_judge(context: StudyContext, judge: str) -> CompareFunction:
         temperature=context.study.llm_judge_temperature,
         batch_size=context.config.per_device_eval_batch_size,
         device=PartialState().device,
+        bf16=context.config.bf16,
         log=context.log,
     )
 

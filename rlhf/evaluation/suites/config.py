@@ -68,7 +68,9 @@ class SuiteConfig:
     )
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
-    bf16: bool = field(default=False, metadata={"help": "Load the models in bfloat16."})
+    bf16: bool = field(
+        default=False, metadata={"help": "Load the models and a local judge in bfloat16."}
+    )
     drop_bad_rows: bool = field(
         default=False, metadata={"help": "Drop and count bad rows instead of stopping."}
     )

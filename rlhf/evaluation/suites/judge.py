@@ -26,6 +26,7 @@ class JudgeKeys:
     judge: str | None = None  # an address, a folder or a hub id
     model: str = ""  # of an address
     max_tokens: int | None = None
+    bf16: bool = False  # whether a local judge computes in bf16, of any suite
 
 
 def judge_file(suite: Suite, figure: Figure, keys: JudgeKeys) -> JudgeFile:
@@ -69,11 +70,14 @@ def grading_hash(figure: Figure, file: JudgeFile) -> str:
     return hash_text(json.dumps(parts, default=list))
 
 
-def grading(file: JudgeFile, device: torch.device) -> Reward:
-    """A reward that grades responses; NaN where the judge gives no grade."""
+def grading(file: JudgeFile, device: torch.device, *, bf16: bool) -> Reward:
+    """A reward that grades responses; NaN where the judge gives no grade.
+
+    `device` and `bf16` are those of a local judge.
+    """
     calls = CallOptions(timeout=TIMEOUT)
     if not file.is_remote:
-        scorer: Any = load_local_judge_file(file, device=device)
+        scorer: Any = load_local_judge_file(file, device=device, bf16=bf16)
     else:
         # Unlike a reward in training, a judge of a suite stores no scores.
         scorer = load_remote_judge_file(file, calls, hash_text(file.rubric))

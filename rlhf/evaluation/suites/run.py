@@ -194,7 +194,10 @@ def rescored(
 def judge_keys(config: SuiteConfig) -> JudgeKeys:
     """The judge that the command names."""
     return JudgeKeys(
-        judge=config.judge, model=config.judge_model, max_tokens=config.judge_max_tokens
+        judge=config.judge,
+        model=config.judge_model,
+        max_tokens=config.judge_max_tokens,
+        bf16=config.bf16,
     )
 
 

@@ -126,7 +126,7 @@ def _values(
         check = check_named(figure.score, place)
         return [check(item.text, item.columns, item.earlier) for item in items]
     if figure.rubric:
-        return _grades(place, judge_file(suite, figure, judge), items, device)
+        return _grades(place, judge_file(suite, figure, judge), items, device, bf16=judge.bf16)
     if not figure.score.startswith(VERIFIER):
         return _of_function(place, load_function(figure.score), items)
     verifier = load_verifier(figure.score, CallOptions())
@@ -135,14 +135,14 @@ def _values(
 
 
 def _grades(
-    place: str, file: JudgeFile, items: Sequence[Item], device: torch.device
+    place: str, file: JudgeFile, items: Sequence[Item], device: torch.device, *, bf16: bool
 ) -> list[list[float]]:
     """The judge's grade of each response; none where it gave none.
 
     Raises:
         TrainingError: it gave none at all.
     """
-    scores = grading(file, device).score(
+    scores = grading(file, device, bf16=bf16).score(
         [item.prompt for item in items], [item.text for item in items]
     )
     grades = scores.scores.tolist()

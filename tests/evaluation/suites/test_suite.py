@@ -1,17 +1,23 @@
 """suite.yaml and prompts: how they are read, and what is reported about them."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from rlhf.data.rows.bad_rows import BadRows
-from rlhf.evaluation.suites.config import names_suite
+from rlhf.evaluation.suites.answers import Answer
+from rlhf.evaluation.suites.config import SuiteConfig, names_suite
 from rlhf.evaluation.suites.figures import gradings
 from rlhf.evaluation.suites.judge import JudgeKeys
 from rlhf.evaluation.suites.prompts import read_prompts
-from rlhf.evaluation.suites.scoring import check_figure
+from rlhf.evaluation.suites.run import judge_keys
+from rlhf.evaluation.suites.scoring import check_figure, score_answers
 from rlhf.evaluation.suites.suite import find_suites, read_suite
+from rlhf.models.load import load_policy
 from tests.errors import raises
+from tests.tiny_models import make_model
 
 YAML = """
 prompts: prompts.jsonl
@@ -141,6 +147,28 @@ def test_sampling_and_grading_change_with_what_decides_them(folder):
     write(folder, YAML, ROWS)
     assert hashes(folder) == before
     assert hashes(folder, judge="other")[1] != before[1]
+
+
+def test_local_judge_has_the_precision_of_the_models(folder, tmp_path, monkeypatch):
+    """A model with random weights gives no grade, after it was loaded."""
+    dtypes, model = [], make_model(tmp_path / "judge")
+
+    def load(path, *, dtype):
+        dtypes.append(dtype)
+        return load_policy(path, dtype=dtype)
+
+    monkeypatch.setattr("rlhf.rewards.judge.load_policy", load)
+    suite, prompts = prompts_of(folder)
+    prompt = next(one for one in prompts if one.later)
+    answer = Answer(suite="mine", model="m", key=prompt.key, sample=0, prompt=prompt.prompt,
+                    later=prompt.later, responses=["Hi.", "So."])  # fmt: skip
+    rubrics = replace(suite, figures=[one for one in suite.figures if one.rubric])
+    config = SuiteConfig(suite="mine", models=["m"], judge=str(model), judge_max_tokens=4)
+    for bf16 in (False, True):
+        keys = judge_keys(replace(config, bf16=bf16))
+        with raises("judge-failed", "no response a grade"):
+            score_answers(rubrics, {prompt.key: prompt}, [answer], keys, device="cpu")
+    assert dtypes == [torch.float32, torch.bfloat16]
 
 
 def hashes(folder, judge="folder"):
