@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import few_prompts_coverage
+from benchmarks.coverage_intervals import few_prompts_coverage
 from rlhf.evaluation.stats.bootstrap import expanded_tail, jackknife, mean, rate, ratio
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import strength_coverage
+from benchmarks.coverage_intervals import strength_coverage
 from rlhf.evaluation.stats.bradley_terry import bradley_terry, bradley_terry_of_wins
 
 

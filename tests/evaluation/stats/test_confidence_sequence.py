@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.coverage import anytime_error
+from benchmarks.coverage_intervals import anytime_error
 from rlhf.evaluation.stats.confidence_sequence import (
     anytime_mean,
     confidence_sequence,

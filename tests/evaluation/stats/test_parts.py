@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import false_discoveries
+from benchmarks.coverage_intervals import false_discoveries
 from rlhf.evaluation.stats.parts import benjamini_hochberg, compare_parts, worst_part
 
 

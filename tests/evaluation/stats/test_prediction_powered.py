@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.coverage import JUDGES, ppi_coverage
+from benchmarks.coverage_people import JUDGES, ppi_coverage
 from rlhf.evaluation.stats.prediction_powered import prediction_powered_mean
 
 

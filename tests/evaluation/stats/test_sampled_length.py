@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import SAMPLED_JUDGES, sampled_length_coverage
+from benchmarks.coverage_people import SAMPLED_JUDGES, sampled_length_coverage
 from rlhf.evaluation.stats.equal_length import equal_length_win_rate
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
 from rlhf.evaluation.stats.prediction_powered import prediction_powered_mean
