@@ -4,7 +4,7 @@
 
 GRPO from the SFT model, rewarded by the gold scorer, with `rollout_lag` 0 and 1; one thread for
 training and one for sampling. Both runs of a seed have the same prompts, and the score is that of
-408 held-out prompts. Seeds in the file of results are not run, and others are added.
+408 held-out prompts. With --results FILE seeds in that file are not run, and others are added.
 """
 
 import os
@@ -114,7 +114,6 @@ def main() -> None:
     """Run the missing seeds and print the table."""
     args = seed_parser(__doc__ or "", "runs/pocket-lag", range(5)).parse_args()
     folder = Path(args.output_dir).resolve()
-    args.results = args.results or folder / "results.jsonl"  # no seed is trained a second time
     print(as_table([*run_missing(args, folder, run_seed, threads=1).values()]))
 
 

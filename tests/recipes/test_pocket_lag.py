@@ -31,6 +31,26 @@ def test_metric_without_its_pair_is_an_error():
         as_table([{"lag 0: KL": 1.0}])
 
 
+@pytest.mark.parametrize(("words", "again"), [(["--results"], []), ([], [0, 1])])
+def test_only_seeds_of_a_named_file_are_not_run_again(tmp_path, monkeypatch, capsys, words, again):
+    """The second command runs both seeds, or with --results none; the table is the same."""
+    ran = []
+
+    def run_seed(folder, seed):
+        ran.append(seed)
+        assert folder == tmp_path / f"seed-{seed}"
+        return {"lag 0: KL": 1.0, "lag 1: KL": 2.0}
+
+    monkeypatch.setattr(lag, "run_seed", run_seed)
+    named = [*words, str(tmp_path / "named.jsonl")] if words else []
+    command = ["lag.py", "--seeds", "0", "1", "--output_dir", str(tmp_path), *named]
+    monkeypatch.setattr("sys.argv", command)
+    for _ in range(2):
+        lag.main()
+        assert "| 1.00 [1.00, 1.00] |" in capsys.readouterr().out
+    assert ran == [0, 1, *again]
+
+
 @pytest.mark.slow
 def test_both_lags_are_trained_and_measured(tmp_path, monkeypatch):
     """Two iterations from the pretrained model."""
