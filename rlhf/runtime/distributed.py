@@ -179,16 +179,26 @@ def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:
 
 
 def _check_gpus() -> None:
-    """Reject several processes on one GPU: NCCL would end them at their first exchange."""
+    """Reject several processes on one GPU: NCCL would end them at their first exchange.
+
+    A process that sees one GPU, its own, has to be number 0: accelerate's device is
+    LOCAL_RANK % visible GPUs, but its barriers and DDP take the GPU with the number LOCAL_RANK.
+    Whether processes with one GPU each see the same one is not known before they meet.
+    """
     import torch
 
     if not torch.cuda.is_available():  # another accelerator has its own library
         return
-    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
+    numbered = 1 + int(os.environ.get("LOCAL_RANK", "0"))
+    here = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), numbered)
     if here > gpus:
         raise ConfigError(
             f"{here} processes were started on a machine with {gpus} visible GPU(s), and NCCL "
-            f"needs one for each; start {gpus} there: on a single machine, --num_processes {gpus}.",
+            f"needs one for each; start {gpus} there (on a single machine: --num_processes {gpus})"
+            ", or let each process see all GPUs (Slurm: --gpus-per-node in place of "
+            "--gpus-per-task). If each sees one of its own, set LOCAL_RANK=0 and "
+            "LOCAL_WORLD_SIZE=1 for all of them.",
             code="bad-launch",
         )
 

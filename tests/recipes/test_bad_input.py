@@ -208,7 +208,8 @@ def test_two_processes_on_one_gpu_are_rejected(
     assert run_recipe(root, recipe, model, data, tmp_path / "run", monkeypatch) == 2
     error = capsys.readouterr().err
     assert "2 processes" in error
-    assert "--num_processes 1. [bad-launch]" in error
+    assert "--num_processes 1)" in error
+    assert "[bad-launch]" in error
     assert not (tmp_path / "run").exists()
 
 
