@@ -54,10 +54,10 @@ def best_of(rates: list[Rates]) -> Rates:
 
 
 def _best(call: Callable[[], object], seconds: float) -> float:
-    """Seconds of the fastest call."""
-    fastest, end = float("inf"), time.perf_counter() + seconds
+    """Seconds of the fastest call after a first one. At least one is timed, however slow."""
     call()
-    while time.perf_counter() < end:
+    fastest, end = float("inf"), time.perf_counter() + seconds
+    while fastest == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
         call()
         if torch.cuda.is_available():
