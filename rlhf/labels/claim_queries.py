@@ -59,20 +59,21 @@ def own(connection: sa.Connection, annotator: str, claim_id: int) -> ClaimRow | 
 def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
     """The id of the claim that the annotator works on.
 
-    That is their newest live claim, or an expired one with a draft and a free place, which is
-    live again then.
+    That is their newest live claim, or an expired one with a draft, a free place and no label by
+    REST, which is live again then.
     """
     own_claims = sa.select(claims.c.id).where(claims.c.annotator == annotator).limit(1)
     live = own_claims.where(claims.c.state == LIVE).order_by(claims.c.id.desc())
     claim_id = connection.scalar(live)
     if claim_id is not None:
         return int(claim_id)
+    is_unseen = sa.and_(queries.is_free(overlap), items.c.id.not_in(seen_items(annotator)))
     with_draft = (
         sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
         .join(drafts, drafts.c.claim_id == claims.c.id)
         .join(items, items.c.id == claims.c.item_id)
         .where(claims.c.annotator == annotator, claims.c.state == EXPIRED)
-        .where(sa.or_(claims.c.purpose != LABEL, queries.is_free(overlap)))
+        .where(sa.or_(claims.c.purpose != LABEL, is_unseen))
         .order_by(claims.c.id.desc())
     )
     row = connection.execute(with_draft).first()
@@ -102,6 +103,23 @@ def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
     """
     standing = queries.standing_labels(connection, item_id=item_id)
     return any(one.annotator == annotator and one.purpose == LABEL for one in standing)
+
+
+def seen_items(annotator: str) -> sa.CompoundSelect[tuple[int]]:
+    """The ids of the items that the annotator has labelled, skipped or holds.
+
+    A label on the page has a claim; one by REST or from a file has none.
+    """
+    claimed = sa.select(claims.c.item_id).where(
+        claims.c.annotator == annotator, claims.c.state.in_(SEEN)
+    )
+    sent = sa.select(events.c.item_id).where(
+        events.c.annotator == annotator,
+        events.c.kind == SUBMIT,
+        events.c.claim_id.is_(None),
+        events.c.payload["purpose"].as_string() == LABEL,
+    )
+    return sa.union_all(claimed, queries.without_undone(sent))
 
 
 def is_holding(connection: sa.Connection, annotator: str, item_id: int) -> bool:
@@ -224,16 +242,11 @@ def counts(
 
     free: the items with a free place that suit them.
     """
-    num_free = sa.select(sa.func.count()).select_from(items).where(free)
-    seen = (
-        sa.select(sa.func.count(claims.c.item_id.distinct()))
-        .select_from(claims.join(items, items.c.id == claims.c.item_id))
-        .where(claims.c.annotator == annotator, claims.c.state.in_(SEEN), free)
-        .correlate(None)
-    )
+    free_items = sa.select(sa.func.count()).select_from(items).where(free)
+    seen = free_items.where(items.c.id.in_(seen_items(annotator)))
     in_state = [sa.func.count(sa.case((claims.c.state == state, 1))) for state in (DONE, LIVE)]
     # One query: the server asks after each label.
-    query = sa.select(*in_state, num_free.scalar_subquery(), seen.scalar_subquery())
+    query = sa.select(*in_state, free_items.scalar_subquery(), seen.scalar_subquery())
     row = connection.execute(query.where(claims.c.annotator == annotator)).one()
-    done, live, free_items, seen_items = (int(count) for count in row)
-    return done, max(0, free_items - seen_items) + live
+    done, live, num_free, num_seen = (int(count) for count in row)
+    return done, max(0, num_free - num_seen) + live

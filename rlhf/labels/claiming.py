@@ -1,8 +1,8 @@
 """Claims of the queue: who holds which item, and whose label counts.
 
 A claim takes a place of an item, and its id is a fencing token. A submission under an answered
-claim is rejected. A submission after the place was given to another annotator is stored as a
-`late` event and does not count.
+claim is rejected. A submission after the place was given to another annotator, or after a program
+sent a label of the same annotator, is stored as a `late` event and does not count.
 """
 
 import random
@@ -93,13 +93,15 @@ def has_place(connection: sa.Connection, row: ClaimRow, overlap: int) -> bool:
     """Whether a submission counts; an expired claim takes the place if it is still free."""
     if row.state == LIVE or row.purpose != LABEL:
         return True
-    return take_place(connection, row.item_id, overlap)
+    return take_place(connection, row, overlap)
 
 
-def take_place(connection: sa.Connection, item_id: int, overlap: int) -> bool:
-    """Take a place of the item; False if all are taken."""
-    free = sa.select(items.c.id).where(items.c.id == item_id)
+def take_place(connection: sa.Connection, row: ClaimRow, overlap: int) -> bool:
+    """Take a place of the claim's item; False if all are taken, or its annotator has one."""
+    free = sa.select(items.c.id).where(items.c.id == row.item_id)
     if connection.scalar(free.where(queries.is_free(overlap))) is None:
         return False
-    queries.add_taken(connection, item_id, 1)
+    if claim_queries.has_label(connection, row.annotator, row.item_id):
+        return False
+    queries.add_taken(connection, row.item_id, 1)
     return True

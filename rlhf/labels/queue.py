@@ -114,7 +114,8 @@ class Queue:
     ) -> tuple[str, Claim | None]:
         """(event kind, next item), in one transaction since the disk takes most of the time.
 
-        The kind is `submit`, or `late` if the place had been given to another annotator.
+        The kind is `submit`, or `late` if the label does not count: the place was given to another
+        annotator, or a program sent this annotator's label.
 
         Raises:
             StaleClaimError: the claim was answered before, or belongs to another annotator.
@@ -166,9 +167,7 @@ class Queue:
             set_state(connection, old.id, UNDONE)
             # A label holds its place; the place of a skip or of a late label may be taken by now.
             holds_place = last.kind == SUBMIT or old.purpose != LABEL
-            is_live = holds_place or claiming.take_place(
-                connection, old.item_id, self.config.overlap
-            )
+            is_live = holds_place or claiming.take_place(connection, old, self.config.overlap)
             held = new_id(connection, claim_queries.copy_of(old, LIVE if is_live else EXPIRED))
             form = claim_queries.draft_of(last.payload)
             claim_queries.put_draft(connection, held, form, seconds_of(last.payload))

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from rlhf.labels.roles import ANNOTATOR
 
 SCHEMA_VERSION = 6
-# Kinds of events. A LATE label came after its place was given to another annotator; it is stored
-# and does not count.
+# Kinds of events. A LATE label came after its place was given to another annotator, or after its
+# annotator's label by REST; it is stored and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
 # Decisions of a researcher about an item; their payload has `by` and `reason`. If a researcher
 # takes a label back or corrects it, its `undo` event has these two fields.

@@ -11,7 +11,7 @@ from rlhf.labels.people import Person, num_labels, suitable_tags
 from rlhf.labels.queries import is_free
 from rlhf.labels.records import GOLD_CHECK, LABEL, QUALIFY, REPEAT
 from rlhf.labels.roles import ANNOTATOR
-from rlhf.labels.schema import DONE, GOLD, SEEN, SKIPPED, claims, items
+from rlhf.labels.schema import DONE, GOLD, SKIPPED, claims, items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +162,8 @@ def is_suitable(connection: sa.Connection, person: Person, overlap: int) -> sa.C
 
 
 def is_open(connection: sa.Connection, person: Person, overlap: int) -> sa.ColumnElement[bool]:
-    """A suitable item that the person neither labelled nor holds."""
-    seen = sa.select(claims.c.item_id).where(
-        claims.c.annotator == person.name, claims.c.state.in_(SEEN)
-    )
+    """A suitable item that the person has not labelled or skipped, and does not hold."""
+    seen = claim_queries.seen_items(person.name)
     return sa.and_(is_suitable(connection, person, overlap), items.c.id.not_in(seen))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.leases import Leases
+from rlhf.labels.program_labels import add_label_of_program
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Label, competition_ranks
 from tests.errors import raises
@@ -16,6 +17,12 @@ from tests.labels.queues import Clock, judgment, label_all, queue_of
 @pytest.fixture
 def store(each_store):
     return each_store
+
+
+def send_label(queue: Queue, item_id: int, annotator: str) -> int:
+    """A label as the REST API adds it."""
+    label = Label(item_id=item_id, annotator=annotator, ranks=(1, 2))
+    return add_label_of_program(queue.store, label, f"rest:{annotator}-{item_id}")
 
 
 def test_item_goes_to_overlap_annotators_once_each(store):
@@ -131,6 +138,27 @@ def test_expired_claim_returns_to_same_annotator(store):
     assert label_all(queue, "ann") == [1, 2]
     assert Counter(label.item_id for label in store.labels()) == {1: 2, 2: 2}
     assert queue.next("cat") is None
+
+
+def test_item_of_an_expired_claim_or_a_skip_is_labelled_once(store):
+    """Ann sends labels by REST: of an item whose draft has expired, and of one that she skipped."""
+    clock = Clock()
+    queue = queue_of(store, 2, clock, overlap=3)
+    draft = queue.next("ann")
+    queue.save_draft("ann", draft.id, {"tiers": [2, 1]})
+    clock.now = 61.0
+    queue.next("bob")  # frees the place of Ann's claim
+    send_label(queue, draft.item.id, "ann")
+    other = queue.next("ann")
+    assert other.item.id != draft.item.id
+    assert queue.submit("ann", draft.id, judgment((2, 1)), request_key="1")[0] == "late"
+    queue.undo("ann", request_key="2")  # the late label, which still does not count
+    queue.skip("ann", other.id, {}, request_key="3")
+    send_label(queue, other.item.id, "ann")
+    again = queue.undo("ann", request_key="4")
+    assert again.item.id == other.item.id
+    assert queue.submit("ann", again.id, judgment((2, 1)), request_key="5")[0] == "late"
+    assert [tuple(label.ranks) for label in store.labels()] == [(1, 2), (1, 2)]
 
 
 def test_claiming_a_labelled_item_makes_a_repeat(store):

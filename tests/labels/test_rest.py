@@ -105,6 +105,20 @@ def test_annotator_takes_one_place_of_an_item(client, store, queue):
     assert client.get("/rest/v1/progress").json()["places_left"] == 1
 
 
+def test_queue_hands_out_no_item_that_its_annotator_labelled_by_rest(client, store, queue):
+    """With overlap 2 each item has a place left; Ann's label of the first leaves her the second."""
+    first, second = store.add_candidates(candidates(2))
+    event = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]
+    assert (queue.progress("Ann").left, queue.progress("Bob").left) == (1, 2)
+    assert queue.next("Bob").item.id == first
+    claim = queue.next("Ann")
+    assert claim.item.id == second
+    assert queue.skip("Ann", claim.id, {}, request_key="s") is None
+    assert queue.progress("Ann").left == 0
+    store.undo(event)
+    assert queue.next("Ann").item.id == first
+
+
 def test_events_are_complete_and_progress_counts_what_stands(client, store):
     first, second = store.add_candidates(candidates(2))
     kept = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]

@@ -10,7 +10,7 @@ import { select, showItem } from "./item.js";
 import { endRetry, onRetry, page, showStatus } from "./state.js";
 import * as timer from "./timer.js";
 
-const LATE = "While you were away the item was given to another annotator. Your ranking is stored, but does not count.";
+const LATE = "While you were away the item was given to another annotator, or a program sent your label of it. Your ranking is stored, but does not count.";
 let busy = false;
 export const isBusy = () => busy;
 
