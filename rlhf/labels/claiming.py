@@ -64,7 +64,10 @@ def new_claim(
 
 
 def expire(connection: sa.Connection, leases: Leases) -> None:
-    """Free the places of claims whose lease has run out."""
+    """Free the places of claims whose lease has run out.
+
+    The leases are kept: if the transaction fails, these claims are still live, without a new lease.
+    """
     live = sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
     for row in connection.execute(live.where(claims.c.state == LIVE)).all():
         if leases.expired(row.id):
@@ -72,7 +75,6 @@ def expire(connection: sa.Connection, leases: Leases) -> None:
             connection.execute(update.values(state=EXPIRED))
             if row.purpose == LABEL:
                 queries.add_taken(connection, row.item_id, -1)
-            leases.drop(row.id)
 
 
 def open_claim(connection: sa.Connection, annotator: str, claim_id: int) -> ClaimRow:
@@ -89,15 +91,16 @@ def open_claim(connection: sa.Connection, annotator: str, claim_id: int) -> Clai
     return row
 
 
-def has_place(connection: sa.Connection, row: ClaimRow, overlap: int) -> bool:
+def has_place(connection: sa.Connection, row: ClaimRow, overlap: int, leases: Leases) -> bool:
     """Whether a submission counts; an expired claim takes the place if it is still free."""
     if row.state == LIVE or row.purpose != LABEL:
         return True
-    return take_place(connection, row, overlap)
+    return take_place(connection, row, overlap, leases)
 
 
-def take_place(connection: sa.Connection, row: ClaimRow, overlap: int) -> bool:
+def take_place(connection: sa.Connection, row: ClaimRow, overlap: int, leases: Leases) -> bool:
     """Take a place of the claim's item; False if all are taken, or its annotator has one."""
+    expire(connection, leases)
     free = sa.select(items.c.id).where(items.c.id == row.item_id)
     if connection.scalar(free.where(queries.is_free(overlap))) is None:
         return False

@@ -3,8 +3,9 @@
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
-from rlhf.labels import claim_queries, queries, validation
+from rlhf.labels import claim_queries, claiming, queries, validation
 from rlhf.labels.events import append_label
+from rlhf.labels.leases import Leases
 from rlhf.labels.records import Label
 from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, events
 from rlhf.labels.store import LabelStore
@@ -18,8 +19,14 @@ NO_LABELS = {
 }
 
 
-def add_label_of_program(store: LabelStore, label: Label, key: str) -> int:
+def add_label_of_program(store: LabelStore, leases: Leases, label: Label, key: str) -> int:
     """The id of the label's event; a key that was sent before gives the id of its label.
+
+    Args:
+        store: the labels.
+        leases: of the claims of the label page.
+        label: the label.
+        key: of the request.
 
     Raises:
         DataError: a label that does not fit its item, an item that takes none of the annotator, or
@@ -31,6 +38,7 @@ def add_label_of_program(store: LabelStore, label: Label, key: str) -> int:
             _check_same(connection, earlier, label)
             return earlier
         validation.check_label(label, queries.item_sizes(connection, {label.item_id}))
+        claiming.expire(connection, leases)
         _check_open(connection, label)
         return append_label(connection, label, request_key=key)
 

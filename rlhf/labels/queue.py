@@ -167,7 +167,9 @@ class Queue:
             set_state(connection, old.id, UNDONE)
             # A label holds its place; the place of a skip or of a late label may be taken by now.
             holds_place = last.kind == SUBMIT or old.purpose != LABEL
-            is_live = holds_place or claiming.take_place(connection, old, self.config.overlap)
+            is_live = holds_place or claiming.take_place(
+                connection, old, self.config.overlap, self.leases
+            )
             held = new_id(connection, claim_queries.copy_of(old, LIVE if is_live else EXPIRED))
             form = claim_queries.draft_of(last.payload)
             claim_queries.put_draft(connection, held, form, seconds_of(last.payload))
@@ -224,7 +226,8 @@ class Queue:
             judgment = with_pre_label(connection, row, judgment, share=share, seed=seed)
         label = label_of_claim(row, judgment)
         check_label(label, queries.item_sizes(connection, {row.item_id}))
-        kind = SUBMIT if claiming.has_place(connection, row, self.config.overlap) else LATE
+        has_place = claiming.has_place(connection, row, self.config.overlap, self.leases)
+        kind = SUBMIT if has_place else LATE
         append(connection, claim_event(kind, row, queries.payload_of(label), key))
         set_state(connection, claim_id, DONE)
         if kind == SUBMIT and row.purpose == LABEL:

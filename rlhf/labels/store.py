@@ -347,8 +347,3 @@ class LabelStore:
         """Number of events of each kind, without undone ones."""
         with self.read() as connection:
             return queries.standing_counts(connection)
-
-    def count_live_claims(self) -> int:
-        """Number of items that annotators hold."""
-        with self.read() as connection:
-            return queries.count_live_claims(connection)

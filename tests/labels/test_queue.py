@@ -10,6 +10,7 @@ from rlhf.labels.leases import Leases
 from rlhf.labels.program_labels import add_label_of_program
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Label, competition_ranks
+from rlhf.labels.web.serve import is_reached
 from tests.errors import raises
 from tests.labels.queues import Clock, judgment, label_all, queue_of
 
@@ -22,7 +23,7 @@ def store(each_store):
 def send_label(queue: Queue, item_id: int, annotator: str) -> int:
     """A label as the REST API adds it."""
     label = Label(item_id=item_id, annotator=annotator, ranks=(1, 2))
-    return add_label_of_program(queue.store, label, f"rest:{annotator}-{item_id}")
+    return add_label_of_program(queue.store, queue.leases, label, f"rest:{annotator}-{item_id}")
 
 
 def test_item_goes_to_overlap_annotators_once_each(store):
@@ -159,6 +160,54 @@ def test_item_of_an_expired_claim_or_a_skip_is_labelled_once(store):
     assert again.item.id == other.item.id
     assert queue.submit("ann", again.id, judgment((2, 1)), request_key="5")[0] == "late"
     assert [tuple(label.ranks) for label in store.labels()] == [(1, 2), (1, 2)]
+
+
+def test_lease_that_has_run_out_blocks_no_label_by_rest(store):
+    """Nobody has asked for an item since, so the claim is still live in the store."""
+    clock = Clock()
+    queue = queue_of(store, 1, clock)
+    claim = queue.next("ann")
+    with raises("not-allowed", "on the page"):
+        send_label(queue, 1, "ann")
+    clock.now = 61.0
+    send_label(queue, 1, "ann")
+    assert queue.next("bob") is None  # her label has the one place
+    assert queue.submit("ann", claim.id, judgment((2, 1)), request_key="1")[0] == "late"
+    assert [tuple(label.ranks) for label in store.labels()] == [(1, 2)]
+
+
+def test_lease_that_has_run_out_takes_no_place_from_an_older_page(store):
+    """Ann's claim expired and Bob got the item; his lease has run out too when she submits."""
+    clock = Clock()
+    queue = queue_of(store, 1, clock)
+    idle = queue.next("ann")
+    clock.now = 61.0
+    claim = queue.next("bob")
+    clock.now = 122.0
+    assert queue.submit("ann", idle.id, judgment(), request_key="1")[0] == "submit"
+    assert queue.submit("bob", claim.id, judgment(), request_key="2")[0] == "late"
+
+
+def test_rejected_label_by_rest_renews_no_lease(store):
+    clock = Clock()
+    queue = queue_of(store, 2, clock)
+    queue.next("ann")
+    clock.now = 61.0
+    queue.claim_item("bob", 2)
+    with raises("not-allowed", "on the page"):
+        send_label(queue, 2, "bob")
+    assert queue.next("cat").item.id == 1
+
+
+def test_lease_of_a_repeat_that_has_run_out_does_not_keep_the_server_up(store):
+    clock = Clock()
+    queue = queue_of(store, 1, clock)
+    queue.submit("ann", queue.claim_item("ann", 1).id, judgment(), request_key="1")
+    assert is_reached(queue, "all")
+    assert queue.claim_item("ann", 1).purpose == "repeat"
+    assert not is_reached(queue, "all")
+    clock.now = 61.0
+    assert is_reached(queue, "all")
 
 
 def test_claiming_a_labelled_item_makes_a_repeat(store):

@@ -88,7 +88,7 @@ def create_rest(queue: Queue) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(AuditMiddleware, store=queue.store)
     _add_items(app, queue.store)
-    _add_labels(app, queue.store)
+    _add_labels(app, queue)
     _add_log(app, queue)
     return app
 
@@ -105,7 +105,9 @@ def _add_items(app: FastAPI, store: LabelStore) -> None:
         return schemas.ItemIds(ids=store.add_candidates([_candidate(one) for one in body.items]))
 
 
-def _add_labels(app: FastAPI, store: LabelStore) -> None:
+def _add_labels(app: FastAPI, queue: Queue) -> None:
+    store = queue.store
+
     @app.get(f"{ROOT}/labels", operation_id="list_labels")
     def list_labels(paging: Annotated[schemas.Paging, Query()]) -> schemas.LabelPage:
         found, following = _page(store, log_queries.labels_after, paging, lambda one: one.event_id)
@@ -122,7 +124,8 @@ def _add_labels(app: FastAPI, store: LabelStore) -> None:
         label = Label(
             item_id=body.item_id, annotator=body.annotator, ranks=body.ranks, strength=strength
         )
-        return schemas.LabelId(event_id=add_label_of_program(store, label, f"rest:{body.key}"))
+        event_id = add_label_of_program(store, queue.leases, label, f"rest:{body.key}")
+        return schemas.LabelId(event_id=event_id)
 
 
 def _add_log(app: FastAPI, queue: Queue) -> None:

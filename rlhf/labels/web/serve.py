@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 from rich.console import Console
 
-from rlhf.labels import access
+from rlhf.labels import access, claiming, queries
 from rlhf.labels.crowd import (
     PLATFORMS,
     CrowdConfig,
@@ -69,7 +69,7 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         console.print(STOP_NOTE)
         server = http_server(app)
         if config.until is not None and finish is not None:
-            args = (server, store, queue_config.overlap, config.until, finish)
+            args = (server, queue, config.until, finish)
             threading.Thread(target=_stop_when_reached, args=args, daemon=True).start()
         try:
             server.run(sockets=[listener])
@@ -105,18 +105,22 @@ def _open_study(config: LabelServerConfig) -> Iterator[CrowdStudy | None]:
 
 
 def _stop_when_reached(
-    server: uvicorn.Server, store: LabelStore, overlap: int, until: str, finish: threading.Event
+    server: uvicorn.Server, queue: Queue, until: str, finish: threading.Event
 ) -> None:
     """Stop the server when there are `until` labels or the administrator ends the labelling."""
-    while not finish.wait(1.0) and not _is_reached(store, overlap, until):
+    while not finish.wait(1.0) and not is_reached(queue, until):
         pass
     server.should_exit = True
 
 
-def _is_reached(store: LabelStore, overlap: int, until: str) -> bool:
-    if until == ALL:
-        return places_left(store, overlap) == 0 and store.count_live_claims() == 0
-    return store.count_events().get(SUBMIT, 0) >= int(until)
+def is_reached(queue: Queue, until: str) -> bool:
+    """Whether there are `until` labels; with "all", whether no place is free and no item held."""
+    if until != ALL:
+        return queue.store.count_events().get(SUBMIT, 0) >= int(until)
+    with queue.store.write() as connection:
+        claiming.expire(connection, queue.leases)  # of repeats that an annotator left, too
+        num_held = queries.count_live_claims(connection)
+    return num_held == 0 and places_left(queue.store, queue.config.overlap) == 0
 
 
 def print_links(
