@@ -8,6 +8,7 @@ from rlhf.labels.equal_texts import one_rank_per_text
 from rlhf.labels.label_rows import origins
 from rlhf.labels.records import LABEL, Item, StoredLabel
 from rlhf.labels.review.history import is_decision
+from rlhf.rewards.kinds import public_name
 
 CONSENSUS = "consensus"  # annotator of rows that several people made
 
@@ -21,7 +22,10 @@ class ConsensusOptions:
     reward_model: str = ""  # where the scores are from
 
     def __str__(self) -> str:
-        return f"{self.method} by {self.reward_model}" if self.reward_model else self.method
+        """The method, with the name of the reward model: the card is published."""
+        if not self.reward_model:
+            return self.method
+        return f"{self.method} by {public_name(self.reward_model)}"
 
 
 def consensus_of(

@@ -16,6 +16,7 @@ from rlhf.labels.consensus import ranks_of_scores
 from rlhf.labels.records import GOLD_CHECK, LABEL, Judgment, Label, StoredLabel
 from rlhf.labels.schema import SUBMIT, events, items, pre_labels
 from rlhf.labels.store import LabelStore
+from rlhf.rewards.kinds import public_name
 
 PRE_LABEL = "pre_label"  # key of `Label.extra`
 EXCERPT = 120  # characters of a response
@@ -31,11 +32,15 @@ class SecondLook:
 
 
 def set_pre_labels(store: LabelStore, source: str, scores: Mapping[int, Sequence[float]]) -> None:
-    """Store a reward model's scores by item id; they replace earlier ones."""
+    """Store a reward model's scores by item id; they replace earlier ones.
+
+    The model's name is stored without its folder: labels record it, and are published.
+    """
+    name = public_name(source)
     with store.write() as connection:
         for item_id, of_item in scores.items():
             connection.execute(sa.delete(pre_labels).where(pre_labels.c.item_id == item_id))
-            row = {"item_id": item_id, "source": source, "scores": list(of_item)}
+            row = {"item_id": item_id, "source": name, "scores": list(of_item)}
             connection.execute(sa.insert(pre_labels).values(**row))
 
 

@@ -149,7 +149,7 @@ pre_labels = sa.Table(
     "pre_labels",
     metadata,
     sa.Column("item_id", sa.ForeignKey("items.id"), primary_key=True),
-    sa.Column("source", sa.String, nullable=False),  # the reward model
+    sa.Column("source", sa.String, nullable=False),  # name of the reward model
     sa.Column("scores", sa.JSON, nullable=False),  # K, in the order of items.responses
 )
 

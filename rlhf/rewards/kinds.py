@@ -1,7 +1,9 @@
 """What a text names as a reward: a model, a function, a server, a judge or a verifier."""
 
+from pathlib import Path
 from typing import Literal
 
+from rlhf.data.rows.sources import split_weight
 from rlhf.rewards.function import is_function
 
 SourceKind = Literal["model", "function", "server", "judge", "verifier"]
@@ -20,6 +22,26 @@ def kind_of(source: str) -> SourceKind:
     return "function" if is_function(source) else "model"
 
 
+def public_name(source: str) -> str:
+    """What to call a source in files for others: a hub id, or the last part of a path.
+
+    Folders, addresses of servers and options would tell of this machine.
+    """
+    _, source = split_weight(source)
+    kind = kind_of(source)
+    if kind == "server":
+        return "a server"
+    if kind in ("judge", "verifier"):
+        prefix, _, named = source.partition("?")[0].partition(":")
+        return f"{prefix}:{_without_folders(named)}"
+    return _without_folders(source)
+
+
 def runs_code(source: str) -> bool:
     """Whether the source is `verifier:code`, with options or without."""
     return source.partition("?")[0] == VERIFIER + CODE
+
+
+def _without_folders(path: str) -> str:
+    may_be_id = path.count("/") == 1 and not path.startswith((".", "~", "/"))
+    return path if may_be_id and not Path(path).exists() else Path(path).resolve().name

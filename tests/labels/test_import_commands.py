@@ -2,9 +2,12 @@
 
 import json
 
+import sqlalchemy as sa
+
 from rlhf.cli import run_command
 from rlhf.labels.cli import main
 from rlhf.labels.people import person_of
+from rlhf.labels.schema import pre_labels
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
 from tests.labels.sampled_rows import SAMPLED, read, write
@@ -66,7 +69,8 @@ def test_consensus_prelabels_and_roles_from_the_command_line(tmp_path, capsys):
     assert main([*export, "reward_weighted", "--reward_model", model]) == 0
     assert json.loads(output.read_text())["ranks"] == [2, 1]
     card = (tmp_path / "out.jsonl.md").read_text()
-    assert f"the consensus (reward_weighted by {model}) of 2 annotators" in card
+    assert "the consensus (reward_weighted by length.py:score) of 2 annotators" in card
+    assert str(tmp_path) not in card
     for wrong in (["majority", "--reward_model", model], ["majority", "--kind", "thumbs"]):
         with raises("key-conflict"):
             main([*export, *wrong])
@@ -77,5 +81,6 @@ def test_consensus_prelabels_and_roles_from_the_command_line(tmp_path, capsys):
     for text in ("1 item ranked", "Dana: http://", "which model won", "m1"):
         assert text in printed
     with LabelStore(path) as opened, opened.read() as connection:
+        assert connection.scalars(sa.select(pre_labels.c.source)).all() == ["length.py:score"]
         dana = person_of(connection, "Dana")
         assert (dana.role, dana.tags) == ("adjudicator", ("de",))
