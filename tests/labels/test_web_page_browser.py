@@ -124,8 +124,11 @@ def test_keys_work_on_other_layouts_and_can_be_changed(tmp_path, open_page):
         strike(page, "'", "KeyW")  # a sign on the letter's place, on a Hebrew keyboard
         page.locator("#rewrite-box[open]").wait_for()
         press(page, "Escape", "?")
-        page.get_by_role("button", name="Change the key of: skip").click()
-        press(page, "u", "Escape")  # u was undo, which gets s in exchange
+        name = "{} change the key of: skip, with a reason"
+        page.get_by_role("button", name=name.format("s"), exact=True).click()
+        press(page, "u")  # was undo, which gets s in exchange
+        page.get_by_role("button", name=name.format("u"), exact=True).wait_for()
+        press(page, "Escape")
         page.reload()
         page.wait_for_selector("body[data-ready]")
         assert page.locator("#skip kbd").inner_text() == "u"

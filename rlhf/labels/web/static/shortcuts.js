@@ -9,7 +9,9 @@ const keyList = (keys) => keys.split(/ +/).map((key) => (key === "…" ? " … "
 function actionRow([action, , description]) {
   const key = make("kbd", { textContent: keyFor(action) });
   key.dataset.action = action;
-  const button = make("button", { type: "button", title: "Change this key", "aria-label": `Change the key of: ${description}` }, [key]);
+  // Text and no aria-label: the name of the button begins with the key that it shows, also after a change.
+  const purpose = make("span", { className: "hidden", textContent: ` change the key of: ${description}` });
+  const button = make("button", { type: "button", title: "Change this key" }, [key, purpose]);
   button.addEventListener("click", () => awaitKey(action, button));
   return [make("dt", {}, [button]), make("dd", { textContent: description })];
 }
