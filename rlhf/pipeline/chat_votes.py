@@ -9,6 +9,7 @@ from rlhf.labels.label_rows import ranking_row
 from rlhf.labels.records import LABEL, THUMB, Item, StoredLabel
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
+from rlhf.pipeline.label_stage import write_rows
 from rlhf.pipeline.rounds import FIRST, align_folder
 from rlhf.pipeline.rounds_config import RoundsConfig
 
@@ -80,9 +81,8 @@ def read_votes(store: str, after: int) -> ChatVotes:
 
 
 def write_votes(folder: Path, votes: ChatVotes) -> None:
-    """Write votes.jsonl and votes.json."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in votes.rows]
-    write_atomically(folder / ROWS, "".join(f"{line}\n" for line in lines))
+    """Write votes.jsonl, which has the voters' names, and votes.json."""
+    write_rows(folder / ROWS, votes.rows)
     write_atomically(folder / COUNTS, json.dumps(asdict(votes.counts), indent=2) + "\n")
 
 

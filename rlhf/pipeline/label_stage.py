@@ -140,7 +140,7 @@ def write_stats(folder: Path) -> None:
     if store_path.is_file():
         with LabelStore(store_path, create=False) as store:
             text = stats_text(label_stats(store))
-        write_atomically(folder / STATS, text)
+        write_atomically(folder / STATS, text, private=True)
 
 
 def _command(name: str, arguments: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:
@@ -157,6 +157,6 @@ def rows_of_rankings(rankings: Sequence[Ranking]) -> list[dict[str, object]]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write one JSON line per row."""
+    """Write one JSON line per row, with mode 0600: rankings have the annotators' names."""
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
+    write_atomically(path, "".join(f"{line}\n" for line in lines), private=True)

@@ -125,6 +125,7 @@ def test_rounds_remember_the_last_event(tmp_path, store):
     write_votes(folder, read_votes(store, 0))
     assert json.loads((folder / COUNTS).read_text())["last_event"] == 1
     assert len((folder / ROWS).read_text().splitlines()) == 1
+    assert (folder / ROWS).stat().st_mode & 0o777 == 0o600
     assert last_event_before(str(tmp_path), 2) == 0
     assert last_event_before(str(tmp_path), 3) == 1
 

@@ -3,6 +3,7 @@
 import pytest
 
 from rlhf.pipeline.join_labels import join_labels, read_joined, write_joined
+from rlhf.pipeline.label_stage import HELD_OUT, TRAIN
 from tests.errors import raises
 
 SETTINGS = {"decay": 1.0, "fraction": 0.0, "seed": 0}
@@ -78,6 +79,8 @@ def test_joined_files_are_read_back(tmp_path):
     joined = join_labels([row("p")], [], new, number=2, **{**SETTINGS, "fraction": 0.5})
     write_joined(tmp_path, joined)
     assert read_joined(tmp_path) == (joined.train, joined.held_out)
+    for name in (TRAIN, HELD_OUT):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_round_without_new_rankings_raises(tmp_path):

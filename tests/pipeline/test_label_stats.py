@@ -16,6 +16,7 @@ def test_stats_file_of_one_annotator_has_null_in_place_of_nan(tmp_path):
     file.submit(Label(item_id=1, annotator="ann", ranks=(1, 2), order_shown=(0, 1)))
     file.close()
     write_stats(tmp_path)
+    assert (tmp_path / STATS).stat().st_mode & 0o777 == 0o600  # it has the annotators' names
     text = (tmp_path / STATS).read_text()
     stats = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert stats["agreement"] == {"value": None, "n": 0}

@@ -144,9 +144,12 @@ def _conversion_step(problems: Sequence[Problem]) -> str:
 
 
 def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:
-    """Write all bad rows of this run, each once, over the list of an earlier run in the folder."""
+    """Write all bad rows of this run, each once, over the list of an earlier run in the folder.
+
+    The mode is 0600: labels among them have the annotators' names.
+    """
     lines = dict.fromkeys(_reject_line(problem) for problem in problems)
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
+    write_atomically(path, "".join(f"{line}\n" for line in lines), private=True)
 
 
 def _reject_line(problem: Problem) -> str:

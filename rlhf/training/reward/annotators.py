@@ -182,9 +182,10 @@ def describe(reliabilities: Sequence[Reliability]) -> list[str]:
 
 
 def write_reliabilities(folder: Path, reliabilities: Sequence[Reliability]) -> None:
-    """Write `folder/annotators.json`."""
+    """Write `folder/annotators.json`, with mode 0600, as it has the annotators' names."""
     content = {"annotators": [asdict(each) for each in reliabilities]}
-    write_atomically(folder / ANNOTATORS, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(folder / ANNOTATORS, text, private=True)
 
 
 def read_reliabilities(folder: Path) -> list[Reliability] | None:

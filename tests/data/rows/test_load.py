@@ -97,6 +97,7 @@ def test_dropped_rows_are_counted_logged_and_listed_once(tmp_path: Path, caplog)
     rejected = [json.loads(line) for line in reject.read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [(source, 2), (source, 3)]
     assert rejected[0]["row"] == {"prompt": "x"}
+    assert reject.stat().st_mode & 0o777 == 0o600
     assert rejected[1]["reason"].startswith("invalid UTF-8")
 
 

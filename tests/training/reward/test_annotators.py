@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf.training.reward.annotators import (
+    ANNOTATORS,
     CHANCE,
     MODEL,
     OPPOSITE,
@@ -158,6 +159,7 @@ def test_reliabilities_are_read_from_file_as_weights(tmp_path):
     reliabilities = estimate_reliabilities(rows, scores)
     write_reliabilities(tmp_path, reliabilities)
     assert read_reliabilities(tmp_path) == reliabilities
+    assert (tmp_path / ANNOTATORS).stat().st_mode & 0o777 == 0o600
     assert read_reliabilities(tmp_path / "elsewhere") is None
     weights = {one.annotator: one.weight for one in reliabilities}
     assert [row.weights for row in weighted(rows, reliabilities)] == [
