@@ -9,7 +9,8 @@ from rlhf.data.lengths import length_lines
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, sequence_ids
 from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
+from tests.data.tokenization.templates import write_tokenizer
 from tests.tiny_models import make_model
 
 
@@ -48,6 +49,27 @@ def test_every_response_of_a_ranking_counts(chat):
     [_, _, both] = length_lines(chat, [Ranking(prompt="Hi", responses=responses, ranks=[1] * 20)])
     lengths = [len(judged_ids(chat, "Hi", text)) for text in responses]
     assert both == line("prompt and response", lengths)
+
+
+def test_end_of_a_cut_response_does_not_count(tmp_path):
+    """The prompt is 72 tokens, A| d|og|. 4, and <|im_end|> one; SFT reads a line feed after it.
+
+    The median of two values is the lower one, and their 95th percentile the higher one.
+    """
+    chat = load_tokenizer(write_tokenizer(tmp_path / "model", "qwen2_5"))
+    row = {"prompt": "Pet?", "completion": "A dog."}
+    cut, whole = (Thumb(**row, desirable=True, cut=each) for each in (True, False))
+    assert length_lines(chat, [cut, whole]) == [
+        "tokens, prompt: median 72, p95 72, max 72",
+        "tokens, response: median 4, p95 5, max 5",
+        "tokens, prompt and response: median 76, p95 77, max 77",
+    ]
+    # The end of a demonstration is read, and not trained on.
+    lines = length_lines(chat, [Demonstration(**row, fields={"cut": True})])
+    assert lines[1:] == [
+        "tokens, response: median 6, p95 6, max 6",
+        "tokens, prompt and response: median 78, p95 78, max 78",
+    ]
 
 
 def test_check_prints_lengths_with_a_model_only(chat, tmp_path):

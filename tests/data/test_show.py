@@ -98,6 +98,38 @@ def test_terminal_marks_trained_tokens_and_long_rows(folder, tmp_path, capsys):
     assert "too long" in out
 
 
+CUT = {"prompt": "Pet?", "completion": "A dog.", "endings": ["length"]}
+RANKED = {"prompt": "Pet?", "responses": ["A dog.", "A cup."], "ranks": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "row"),
+    [
+        ("sft", CUT),
+        ("kto", {**CUT, "label": True}),
+        ("dpo", {**RANKED, "endings": ["stopped", "stop"]}),
+    ],
+)
+def test_end_of_a_cut_response_is_not_trained_on(folder, tmp_path, capsys, stage, row):
+    """A| d|og|. are the ids 36, 311, 74, 17; the end of the turn, <|im_end|>, is 2."""
+    whole = {key: value for key, value in row.items() if key != "endings"}
+    rows = file_of(tmp_path, row, whole)
+    assert main([rows, "--model", folder, "--for", stage, "--json"]) == 0
+    sequences = lines(capsys)
+    trained = [
+        [i for i, is_trained in zip(each["ids"], each["trained"], strict=True) if is_trained]
+        for each in sequences
+    ]
+    count = len(sequences) // 2  # the responses of a row, the best first
+    assert trained[0] == [36, 311, 74, 17]
+    assert trained[count] == [36, 311, 74, 17, 2]
+    assert {ids[-1] for ids in trained[1:]} == {2}
+    assert main([rows, "--model", folder, "--for", stage, "--rows", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "4 trained, the last one '.'" in out
+    assert "┃«A dog.»" in out
+
+
 def test_colours_mark_trained_and_control_tokens(folder):
     chat = load_tokenizer(folder)
     (row,) = token_sequences(chat, Demonstration(prompt="Hi", completion="é 你"))
