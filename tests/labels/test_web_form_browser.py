@@ -150,6 +150,41 @@ def test_page_loads_a_form_that_changed_and_keeps_what_was_entered(tmp_path, ope
         assert label.extra["criteria"] == {"why": "the May one"}
 
 
+def test_passages_are_marked_by_touch(tmp_path, open_page):
+    """A tap on a kind marks what the handles of the selection enclose, which fire no other event.
+
+    The second selection is gone when the finger leaves the button, as on some phones.
+    """
+    criteria = [{"name": "wrong", "kind": "spans", "options": ["untrue", "unclear"]}]
+    form = FormConfig(criteria=parse_criteria(criteria))
+    item = Candidate(prompt="p", responses=("It rains in May.", "It rains in May!"))
+    drag_handles = """([node, start, end]) => {
+        const text = document.querySelector("#spans-text")[node];
+        getSelection().setBaseAndExtent(text, start, text, end);
+    }"""
+    with serving(tmp_path, [item], web=WebConfig(form=form)) as site:
+        page = open_page(site, "ann", **PHONE)
+        page.locator(".mark-passages").first.tap()
+        page.locator("#spans[open]").wait_for()
+        page.evaluate(drag_handles, ["firstChild", 3, 8])
+        page.get_by_role("button", name="untrue").tap()
+        page.locator("#spans-list li", has_text="rains untrue").wait_for()
+        page.evaluate("() => addEventListener('touchend', () => getSelection().removeAllRanges())")
+        page.evaluate(drag_handles, ["lastChild", 4, 7])
+        page.get_by_role("button", name="unclear").tap()
+        page.locator("#spans-list li", has_text="May unclear").wait_for()
+        page.get_by_role("button", name="untrue").tap()  # nothing is selected
+        page.locator("#spans-help.problem").wait_for()
+        press(page, "Escape", "Escape", "1", "Enter")
+        page.locator("#empty-title", has_text="All done").wait_for()
+        [label] = site.store.labels()
+        [marked] = [spans for spans in label.extra["criteria"]["wrong"] if spans]
+        assert marked == [
+            {"start": 3, "end": 8, "text": "rains", "option": "untrue"},
+            {"start": 12, "end": 15, "text": "May", "option": "unclear"},
+        ]
+
+
 def test_no_xss_payload_runs_in_the_form(tmp_path, open_page):
     """Payloads as questions, options, statements, words and marked passages."""
     payloads = (Path(__file__).parent / "xss.txt").read_text().splitlines()

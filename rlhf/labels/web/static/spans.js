@@ -25,8 +25,7 @@ function selected() {
 }
 
 // Marks the selection; one that is marked already gets the new option.
-function mark(option) {
-  const range = selected();
+function mark(option, range = selected()) {
   if (range === null || range[0] >= range[1]) {
     byId("spans-help").classList.add("problem");
     return;
@@ -84,8 +83,12 @@ export function openSpans(title, response, before, labels, changed) {
   byId("spans-help").classList.remove("problem");
   byId("spans-options").replaceChildren(...options.map((option, i) => {
     const button = make("button", { type: "button" }, [make("kbd", { textContent: String(i + 1) }), ` ${option}`]);
-    button.addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the selection
-    button.addEventListener("click", () => mark(option));
+    let pressed = null; // what was selected then: a touch may end the selection before the click
+    button.addEventListener("pointerdown", (event) => {
+      event.preventDefault(); // keeps the selection
+      pressed = selected();
+    });
+    button.addEventListener("click", (event) => mark(option, event.detail ? pressed : selected())); // 0: by a key
     return button;
   }));
   show();
