@@ -18,7 +18,7 @@ from rlhf.labels.audit import (
     record_command,
     since_days,
 )
-from rlhf.labels.erase import Erasure
+from rlhf.labels.erase import Erasure, erase_older, erase_person
 from rlhf.labels.formats import as_jsonl
 from rlhf.labels.participants_cli import forget_older, forget_participant
 from rlhf.labels.records import normalized_name
@@ -63,7 +63,7 @@ def _line(one: AuditEntry) -> str:
 def erase(args: argparse.Namespace, console: Console) -> None:
     """`rlhf label erase`: delete a person's data and print a report."""
     with LabelStore(args.store, create=False) as store:
-        erasure = store.erase(args.name, dry_run=args.dry_run)
+        erasure = erase_person(store, args.name, dry_run=args.dry_run)
         if not args.dry_run:
             _record(store, "erase", {}, erasure)
             forget_participant(args.store, args.name)
@@ -74,7 +74,7 @@ def retain(args: argparse.Namespace, console: Console) -> None:
     """`rlhf label retain`: delete what is older and print a report."""
     with LabelStore(args.store, create=False) as store:
         before = since_days(args.days, now=time.time())
-        erasure = store.retain(args.days, dry_run=args.dry_run)
+        erasure = erase_older(store, args.days, dry_run=args.dry_run)
         if not args.dry_run:
             _record(store, "retain", {"days": args.days}, erasure)
         forgotten = forget_older(store, args.store, before, dry_run=args.dry_run)

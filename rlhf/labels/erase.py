@@ -7,12 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL, StoredLabel, normalized_name
 from rlhf.labels.schema import (
     ERASED,
     LIVE,
     OPEN,
+    RESERVED,
     RETIRED,
     audit,
     claims,
@@ -25,6 +27,7 @@ from rlhf.labels.schema import (
     sessions,
     tombstones,
 )
+from rlhf.labels.store import LabelStore
 
 # In this order: rows that refer to another row are deleted before it, and claims after the events
 # that tell which of them are still needed.
@@ -49,7 +52,59 @@ class Erasure:
         return not any([*self.removed.values(), *self.renamed.values()])
 
 
-def erase_person(connection: sa.Connection, name: str) -> Erasure:
+def erase_person(store: LabelStore, name: str, *, dry_run: bool = False) -> Erasure:
+    """Delete every row of a person; returns what was removed and what stays.
+
+    A record with counts and without the name remains, and so does what the person decided
+    about others' labels, without the name.
+
+    Args:
+        store: the labels.
+        name: of an annotator or of another person.
+        dry_run: only count.
+
+    Raises:
+        DataError: the store has no row of this person.
+    """
+    if name in RESERVED:
+        raise DataError(f"{name!r} is no person.", code="unknown-name")
+    with store.write() as connection:
+        erasure = _erase_rows_of(connection, normalized_name(name))
+        if dry_run:
+            connection.rollback()
+    if erasure.is_empty:
+        raise DataError(
+            f"the store has no rows of {name!r}; `rlhf label people` lists those who have "
+            "access, and `rlhf label stats` those who have labelled.",
+            code="unknown-name",
+        )
+    return erasure
+
+
+def erase_older(store: LabelStore, days: float, *, dry_run: bool = False) -> Erasure:
+    """Delete what people did more than `days` ago, labels included; returns the counts.
+
+    Items, guidelines, and people with access stay. Items of the deleted labels are retired:
+    the queue does not hand them out again.
+
+    Args:
+        store: the labels.
+        days: above 0.
+        dry_run: only count.
+
+    Raises:
+        DataError: `days` is not above 0.
+    """
+    if not days > 0:
+        raise DataError(f"days={days:g}; keep more than 0 days.", code="bad-value")
+    with store.write() as connection:
+        erasure = _erase_before(connection, time.time() - 86_400 * days)
+        if dry_run:
+            connection.rollback()
+    return erasure
+
+
+def _erase_rows_of(connection: sa.Connection, name: str) -> Erasure:
     """Delete a person's rows, free the places they held, and leave a tombstone.
 
     What the person decided about items and labels of others stays without their name: the state of
@@ -76,7 +131,7 @@ def erase_person(connection: sa.Connection, name: str) -> Erasure:
     return _remove(connection, conditions, labels, connection.scalars(held).all(), renamed)
 
 
-def erase_older(connection: sa.Connection, before: float) -> Erasure:
+def _erase_before(connection: sa.Connection, before: float) -> Erasure:
     """Delete what people did before a time, in seconds since 1970, and leave a tombstone.
 
     The undo of an older label goes with it, and a claim goes with the last event of its annotator

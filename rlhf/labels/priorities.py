@@ -1,9 +1,12 @@
 """Active sampling: priorities for the items that a reward model would learn most from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rlhf.errors import ConfigError
+import sqlalchemy as sa
+
+from rlhf.errors import ConfigError, DataError
+from rlhf.labels import schema, validation
 from rlhf.labels.records import Item
 from rlhf.labels.simulate import gold_scores
 from rlhf.labels.store import LabelStore
@@ -37,8 +40,22 @@ def prioritize(store: LabelStore, reward_models: Sequence[str]) -> int:
         spreads = [disagreement(of_item) for of_item in zip(*scores, strict=True)]
         largest = max(spreads, default=0.0) or 1.0
         priorities = [spread / largest for spread in spreads]
-    store.set_priorities({item.id: p for item, p in zip(items, priorities, strict=True)})
+    set_priorities(store, {item.id: p for item, p in zip(items, priorities, strict=True)})
     return len(items)
+
+
+def set_priorities(store: LabelStore, priorities: Mapping[int, float]) -> None:
+    """Set priorities by item id, 0 or more; the queue hands out the highest first.
+
+    Raises:
+        DataError: an unknown item, or a priority below 0 or not finite.
+    """
+    validation.check_priorities(priorities)
+    with store.write() as connection:
+        for item_id, priority in priorities.items():
+            update = sa.update(schema.items).where(schema.items.c.id == int(item_id))
+            if connection.execute(update.values(priority=float(priority))).rowcount == 0:
+                raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
 
 
 def of_different_texts(

@@ -1,6 +1,6 @@
 """Queries of the label store: rows of its tables -> records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -203,14 +203,6 @@ def count_live_claims(connection: sa.Connection) -> int:
     """Number of items that annotators hold."""
     query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
     return int(connection.scalar(query) or 0)
-
-
-def set_priorities(connection: sa.Connection, priorities: Mapping[int, float]) -> None:
-    """Set priorities by item id; raises `DataError` for an unknown item."""
-    for item_id, priority in priorities.items():
-        update = sa.update(items).where(items.c.id == int(item_id))
-        if connection.execute(update.values(priority=float(priority))).rowcount == 0:
-            raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
 
 
 def setting(connection: sa.Connection, name: str, default: str) -> str:

@@ -1,28 +1,18 @@
-"""The label store: candidates in, one event per click, labels out. SQLite by default.
+"""The label store: candidates in, one event per click, labels out. SQLite by default."""
 
-One process serves a store, over one connection behind a lock. On SQLite the journal is DELETE
-with synchronous=FULL, so that an acknowledged label survives a power cut (WAL of SQLite before
-3.51 can corrupt a database that several connections write).
-"""
-
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
-from rlhf.errors import DataError
 from rlhf.labels import guidelines, queries, validation
-from rlhf.labels.database import begin, display_location, only_server, open_engine, unusable
-from rlhf.labels.erase import Erasure, erase_older, erase_person
+from rlhf.labels.connections import Connections
 from rlhf.labels.events import append_label, append_undo
 from rlhf.labels.gold_items import gold_ranks, set_gold
-from rlhf.labels.migrate import migrate, version_of
-from rlhf.labels.records import UNNAMED, Candidate, Item, Label, StoredLabel, normalized_name
-from rlhf.labels.schema import MARKED, OPEN, RESERVED, SCHEMA_VERSION
+from rlhf.labels.records import UNNAMED, Candidate, Item, Label, StoredLabel
+from rlhf.labels.schema import MARKED, OPEN
 
 if TYPE_CHECKING:
     from rlhf.labels.stats import Agreement
@@ -42,18 +32,7 @@ class LabelStore:
     """
 
     def __init__(self, location: str | Path, *, create: bool = True) -> None:
-        self._lock = threading.Lock()
-        self._closed = False
-        self._engine = open_engine(location, create=create)
-        try:
-            with self.read() as connection:
-                is_current = version_of(connection) == SCHEMA_VERSION
-            if not is_current:
-                with self.write() as connection:
-                    migrate(connection, location, create=create)
-        except sa.exc.SQLAlchemyError as error:
-            self._engine.dispose()
-            raise unusable(location, error) from error
+        self._connections = Connections(location, create=create)
 
     def __enter__(self) -> Self:
         return self
@@ -63,40 +42,19 @@ class LabelStore:
 
     def close(self) -> None:
         """Close all connections. Every later call but `close` raises."""
-        self._closed = True
-        self._engine.dispose()
+        self._connections.close()
 
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> AbstractContextManager[sa.Connection]:
         """One transaction, applied whole or not at all; it takes the write lock at its start."""
-        with self._lock, self._open_engine.connect() as connection:
-            begin(connection)
-            yield connection
-            connection.commit()
+        return self._connections.write()
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A connection for reading, after this process's writes.
-
-        Without the wait SQLite lets both sides sleep and retry until they miss each other.
-        """
-        with self._lock, self._open_engine.connect() as connection:
-            yield connection
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """A connection for reading, after this process's writes."""
+        return self._connections.read()
 
     def serving_lock(self) -> AbstractContextManager[None]:
         """Hold the store as its one serving process; raises `ConfigError` if another does."""
-        return only_server(self._open_engine)
-
-    @property
-    def _open_engine(self) -> sa.Engine:
-        """The engine; SQLAlchemy itself would connect again after `dispose`."""
-        if self._closed:
-            raise DataError(
-                f"the label store {display_location(self._engine.url)} is closed; open it again "
-                "with LabelStore(…).",
-                code="bad-store",
-            )
-        return self._engine
+        return self._connections.serving_lock()
 
     def add(
         self,
@@ -210,16 +168,6 @@ class LabelStore:
         with self.read() as connection:
             return gold_ranks(connection)
 
-    def set_priorities(self, priorities: Mapping[int, float]) -> None:
-        """Set priorities by item id, 0 or more; the queue hands out the highest first.
-
-        Raises:
-            DataError: an unknown item, or a priority below 0 or not finite.
-        """
-        validation.check_priorities(priorities)
-        with self.write() as connection:
-            queries.set_priorities(connection, priorities)
-
     def items(self) -> list[Item]:
         """Every item, oldest first."""
         with self.read() as connection:
@@ -284,54 +232,6 @@ class LabelStore:
         """
         with self.write() as connection:
             return append_undo(connection, event_id, request_key=request_key)
-
-    def erase(self, name: str, *, dry_run: bool = False) -> Erasure:
-        """Delete every row of a person; returns what was removed and what stays.
-
-        A record with counts and without the name remains, and so does what the person decided
-        about others' labels, without the name.
-
-        Args:
-            name: of an annotator or of another person.
-            dry_run: only count.
-
-        Raises:
-            DataError: the store has no row of this person.
-        """
-        if name in RESERVED:
-            raise DataError(f"{name!r} is no person.", code="unknown-name")
-        with self.write() as connection:
-            erasure = erase_person(connection, normalized_name(name))
-            if dry_run:
-                connection.rollback()
-        if erasure.is_empty:
-            raise DataError(
-                f"the store has no rows of {name!r}; `rlhf label people` lists those who have "
-                "access, and `rlhf label stats` those who have labelled.",
-                code="unknown-name",
-            )
-        return erasure
-
-    def retain(self, days: float, *, dry_run: bool = False) -> Erasure:
-        """Delete what people did more than `days` ago, labels included; returns the counts.
-
-        Items, guidelines, and people with access stay. Items of the deleted labels are retired:
-        the queue does not hand them out again.
-
-        Args:
-            days: above 0.
-            dry_run: only count.
-
-        Raises:
-            DataError: `days` is not above 0.
-        """
-        if not days > 0:
-            raise DataError(f"days={days:g}; keep more than 0 days.", code="bad-value")
-        with self.write() as connection:
-            erasure = erase_older(connection, time.time() - 86_400 * days)
-            if dry_run:
-                connection.rollback()
-        return erasure
 
     def labels(self, *, with_excluded: bool = False) -> list[StoredLabel]:
         """Every label that was submitted, not undone, and counts; oldest first.

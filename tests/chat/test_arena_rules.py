@@ -19,6 +19,7 @@ from rlhf.chat.arena.rules import (
 from rlhf.chat.arena.votes import ArenaVotes
 from rlhf.chat.votes import ComparedResponses, Votes
 from rlhf.chat.web import cli
+from rlhf.labels.erase import erase_person
 from rlhf.labels.export import rows_of
 from rlhf.labels.model_results import games_of
 from rlhf.labels.queue import Queue
@@ -208,7 +209,7 @@ def test_the_rules_hold_after_a_restart(tmp_path):
     with LabelStore(tmp_path / "s.sqlite") as store:
         votes = ArenaVotes(store, STORED)
         assert votes.cast(finished("new", visitor=visitor), "2") == []  # after a vote for the left
-        store.erase(visitor)
+        erase_person(store, visitor)
         assert rows_of(store, "events").rows == []
 
 

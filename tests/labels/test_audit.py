@@ -14,6 +14,7 @@ from rlhf.labels.audit import (
     shortened,
     since_days,
 )
+from rlhf.labels.erase import erase_person
 from rlhf.labels.queue import Queue
 from rlhf.labels.review import decisions
 from rlhf.labels.selection import QueueConfig
@@ -88,7 +89,7 @@ def test_erased_person_leaves_the_audit(store):
     with store.write() as connection:
         details = {"names": ["ann"], "annotator": "ann", "text": "annotation"}
         record(connection, who="rita", role="researcher", action="GET /x", details=details)
-    erasure = store.erase("ann")
+    erasure = erase_person(store, "ann")
     assert erasure.renamed == {"events": 0, "audit": 1}
     assert "ann" not in {one.who for one in listed(store)}
     assert listed(store)[-1].details == {
@@ -96,7 +97,7 @@ def test_erased_person_leaves_the_audit(store):
         "annotator": "(erased)",
         "text": "annotation",
     }
-    assert store.erase("rita").removed["audit"] == 2
+    assert erase_person(store, "rita").removed["audit"] == 2
     assert {one.who for one in listed(store)} == {"(erased)"}  # her exclusion of item 2 stays
 
 

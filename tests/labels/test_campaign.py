@@ -7,6 +7,7 @@ import pytest
 
 from rlhf.labels import people
 from rlhf.labels.access import invite, log_in
+from rlhf.labels.erase import erase_person
 from rlhf.labels.export import rows_of
 from rlhf.labels.guidelines import guideline_diff, publish_guideline
 from rlhf.labels.importing import import_file
@@ -195,5 +196,5 @@ def test_answered_question_joins_the_guideline_without_the_name(each_store):
     assert (own.text, own.answer, own.item_id) == ("Is a tie\nallowed?", "Yes.", 1)
     with raises("unknown-name", 9):
         questions.answer(store, 9, "Yes.", in_guideline=False)
-    assert store.erase("ann").removed["events"] == 0
+    assert erase_person(store, "ann").removed["events"] == 0
     assert [one.annotator for one in questions.questions_of(store)] == ["bob"]

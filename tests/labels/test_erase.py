@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from rlhf.labels.access import invite
-from rlhf.labels.erase import without_name
+from rlhf.labels.erase import erase_older, erase_person, without_name
 from rlhf.labels.people import everyone, revoke
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
@@ -25,10 +25,10 @@ def store(each_store):
 
 def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
     add_secrets(store)
-    planned = store.erase("zebedee", dry_run=True)
+    planned = erase_person(store, "zebedee", dry_run=True)
     assert len(store.labels()) == 2  # a dry run changes nothing
     assert planned.left["tombstones"] == 0  # of earlier erasures
-    erasure = store.erase("zebedee")
+    erasure = erase_person(store, "zebedee")
     assert erasure == planned
     # Two labels and an undo; the claims of the label, of its undo, and of the next item.
     assert erasure.removed["events"] == 3
@@ -44,13 +44,13 @@ def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
         for table in metadata.sorted_tables:
             assert "zebedee" not in str(connection.execute(sa.select(table)).all())
     with raises("unknown-name", "'zebedee'; `rlhf label people` lists"):
-        store.erase("zebedee")
+        erase_person(store, "zebedee")
 
 
 def test_erased_text_is_gone_from_the_file(sqlite_store, tmp_path):
     add_secrets(sqlite_store)
     assert b"my secret" in (tmp_path / "labels.sqlite").read_bytes()
-    sqlite_store.erase("zebedee")
+    erase_person(sqlite_store, "zebedee")
     content = (tmp_path / "labels.sqlite").read_bytes()
     assert b"zebedee" not in content
     assert b"my secret" not in content
@@ -86,10 +86,10 @@ def test_retention_erases_what_is_older_and_retires_its_items(store):
     ask(store, "ann", "new?", None)
     queue.submit("bob", queue.next("bob").id, judgment(comment="new"), request_key="b1")
     with raises("bad-value", "days=0"):
-        store.retain(0)
-    assert not any(store.retain(30).removed.values())
-    planned = store.retain(5, dry_run=True)
-    erasure = store.retain(5)
+        erase_older(store, 0)
+    assert not any(erase_older(store, 30).removed.values())
+    planned = erase_older(store, 5, dry_run=True)
+    erasure = erase_older(store, 5)
     assert erasure == planned
     assert (erasure.removed["events"], erasure.removed["questions"]) == (2, 1)
     assert erasure.removed["claims"] == 2  # of the label and of the skip
@@ -99,7 +99,7 @@ def test_retention_erases_what_is_older_and_retires_its_items(store):
     assert [queue.next(name) for name in ("ann", "cat")] == [None, None]
     assert queue.progress("cat").left == 0
     assert [one.text for one in questions_of(store)] == ["new?"]
-    assert not any(store.retain(5).removed.values())
+    assert not any(erase_older(store, 5).removed.values())
     page = browse(store, Histories(store).get(), ItemFilter(state="retired"), overlap=1)
     assert [row.item.id for row in page.rows] == [1]
     decisions.reopen(store, 1, "a new round")
@@ -113,7 +113,7 @@ def test_retired_item_keeps_its_other_label_and_gets_no_further_one(store):
     age(store, 10, up_to=1)
     held = queue.next("cat")
     queue.submit("bob", queue.next("bob").id, judgment(), request_key="b")
-    assert store.retain(5).retired == 1
+    assert erase_older(store, 5).retired == 1
     assert (queue.next("ann"), queue.next("dan")) == (None, None)
     queue.submit("cat", held.id, judgment(), request_key="c")  # an item in hand is finished
     assert [label.annotator for label in store.labels()] == ["bob", "cat"]
@@ -128,7 +128,7 @@ def test_retention_takes_the_later_undo_and_keeps_a_later_correction(store):
     first, second = store.labels()
     decisions.take_back(store, first.event_id, "twice")
     decisions.correct(store, second.event_id, [2, 1], "swapped")
-    erasure = store.retain(5)
+    erasure = erase_older(store, 5)
     # Two labels, and the undo of each: none of the labels counted any more.
     assert (erasure.removed["events"], erasure.labels, erasure.places) == (4, 0, 0)
     [label] = store.labels()
@@ -148,7 +148,7 @@ def test_retention_keeps_people_with_access_and_held_items(store):
         connection.execute(sa.update(claims).values(at=0.0))
         for name in ("old", "busy"):
             revoke(connection, name)
-    assert store.retain(5).removed["people"] == 1
+    assert erase_older(store, 5).removed["people"] == 1
     with store.read() as connection:
         assert [one.name for one in everyone(connection)] == ["ann", "busy"]
     assert queue.next("ann").id == held.id
@@ -159,7 +159,7 @@ def test_names_in_parentheses_cannot_be_erased(store):
     decisions.exclude(store, 1, "broken")
     for name in ("(administrator)", "(command line)", "(erased)"):
         with raises("unknown-name", name):
-            store.erase(name)
+            erase_person(store, name)
 
 
 def test_histories_follow_an_erasure(store):
@@ -168,7 +168,7 @@ def test_histories_follow_an_erasure(store):
     decisions.exclude(store, 1, "broken", by="zebedee")
     histories = Histories(store)
     assert "zebedee" in str(histories.get())
-    store.erase("zebedee")
+    erase_person(store, "zebedee")
     assert "zebedee" not in str(histories.get())
     assert histories.get()[1].events[-1].payload["by"] == "(erased)"
 

@@ -4,6 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from rlhf.labels import access
+from rlhf.labels.erase import erase_person
 from rlhf.labels.people import revoke, update_person
 from rlhf.labels.queue import Queue
 from rlhf.labels.selection import QueueConfig
@@ -128,7 +129,7 @@ def test_revoked_person_has_no_access_by_the_proxy(store, client_at):
     with store.write() as connection:
         revoke(connection, "ann")
     assert ann.get("/").status_code == 403
-    store.erase("ann")
+    erase_person(store, "ann")
     assert ann.get("/").status_code == 403
 
 

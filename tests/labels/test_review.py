@@ -2,6 +2,7 @@
 
 import pytest
 
+from rlhf.labels.erase import erase_person
 from rlhf.labels.export import rows_of
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Candidate, Label
@@ -163,7 +164,7 @@ def test_histories_read_new_events_and_notice_erasure(browsed):
     assert len(histories.get()[1].standing) == 2
     browsed.undo(histories.get()[1].standing[0].event_id)
     assert [label.annotator for label in histories.get()[1].standing] == ["bob"]
-    browsed.erase("bob")
+    erase_person(browsed, "bob")
     known = histories.get()
     assert known[1].standing == []
     assert len(known[2].standing) == 1

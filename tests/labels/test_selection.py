@@ -6,6 +6,7 @@ import pytest
 
 from rlhf.labels.access import invite
 from rlhf.labels.people import Person, person_of, set_requirements, suitable_tags
+from rlhf.labels.priorities import set_priorities
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig, choose
 from tests.errors import raises
@@ -36,7 +37,7 @@ def test_active_sampling_stores_the_probability_of_its_draw(store):
     """4 items of priority 0, 0, 0, 6 with floor 0.4: 0.1, 0.1, 0.1 and 0.7; the last is drawn
     first for 140 of 200 annotators on average, deviation 6.5."""
     queue = queue_of(store, 4, overlap=1000, active_floor=0.4)
-    store.set_priorities({4: 6.0})
+    set_priorities(store, {4: 6.0})
     first = Counter()
     for number in range(200):
         claim = queue.next(f"ann{number}")
@@ -50,7 +51,7 @@ def test_active_sampling_stores_the_probability_of_its_draw(store):
 def test_choice_reads_only_a_covering_index(sqlite_store, config):
     """By SQLite's query plan of every statement; 10,000 long responses are never read."""
     queue = queue_of(sqlite_store, 3, overlap=2, **config)
-    sqlite_store.set_priorities({1: 0.5, 2: 0.1})
+    set_priorities(sqlite_store, {1: 0.5, 2: 0.1})
     statements: list[str] = []
     with sqlite_store.write() as connection:
         raw = connection.connection.driver_connection

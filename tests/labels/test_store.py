@@ -11,6 +11,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from rlhf.labels.priorities import set_priorities
 from rlhf.labels.records import Candidate, Label, order_of
 from rlhf.labels.schema import items
 from rlhf.labels.store import LabelStore
@@ -99,7 +100,7 @@ def test_gold_items_with_unfit_ranks_add_nothing(store, ranks, code, name):
 def test_unfit_priority_is_rejected_and_sets_none(store, item_id, priority, code):
     store.add_candidates([PAIR])
     with raises(code, item_id):
-        store.set_priorities({1: 0.25, item_id: priority})
+        set_priorities(store, {1: 0.25, item_id: priority})
     with store.read() as connection:
         assert connection.scalar(sa.select(items.c.priority)) == 0
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from rlhf.labels import people
 from rlhf.labels.access import MAX_NAME_LENGTH
+from rlhf.labels.erase import erase_older, erase_person
 from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import questions
@@ -76,7 +77,7 @@ def test_retired_item_is_handed_out_again_on_request(site):
     with site.store.write() as connection:
         old = events.c.item_id == 1
         connection.execute(sa.update(events).where(old).values(at=events.c.at - 864_000))
-    assert site.store.retain(5).retired == 1
+    assert erase_older(site.store, 5).retired == 1
     admin = site.client("admin")
     found = admin.http.get("/admin/items", params={"state": "retired"}).text
     assert "1 item<" in found
@@ -110,7 +111,7 @@ def test_decision_records_who_decided(site):
     ]
     assert site.store.labels()[-1].extra["corrected"]["by"] == "rita"
     assert "rita" in rita.http.get("/admin/events").text
-    erasure = site.store.erase("rita")  # her decisions stay, without her name
+    erasure = erase_person(site.store, "rita")  # her decisions stay, without her name
     assert (erasure.removed["events"], erasure.renamed["events"]) == (0, 3)
     assert "rita" not in site.client("admin").http.get("/admin/events").text
     assert site.store.labels()[-1].extra["corrected"]["by"] == "(erased)"
