@@ -1,5 +1,6 @@
 """Rows of public benchmarks, as their files have them, as cases."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ STYLES = 3  # of RM-Bench: concise, detailed, detailed with Markdown
 ORIGINAL = "original"
 # Columns of PPE's preferences that mark a subset.
 PPE_TAGS = ("is_code", "is_refusal", "hard_prompt", "easy_prompt", "if_prompt", "math_prompt")
+_SPLIT = re.compile(r"(?:train|test|validation)(?:-\d+-of-\d+)?")  # a file of a hub's split
 # JudgeBench: the beginning of the column `source` -> the category of its paper.
 JUDGEBENCH_CATEGORIES: Mapping[str, str] = {
     "mmlu-pro": "knowledge",
@@ -101,7 +103,8 @@ def ppe_correctness_row(row: Row, file: str) -> BenchmarkCase:
     """PPE, best of K: `prompt`, `response_1` … `response_K`, `scores`, `sampled_conflict_pairs`.
 
     `scores` has whether each response is correct. The subset is the column `benchmark`, or the name
-    of the file.
+    of the file. Files of the hub are all called `data/train-00000-of-00001.parquet`; for them it is
+    the name of the folder.
     """
     correct = row.get("scores")
     if not isinstance(correct, list) or len(correct) < 2:
@@ -121,7 +124,7 @@ def ppe_correctness_row(row: Row, file: str) -> BenchmarkCase:
         prompt=prompt,
         responses=[texts[place] for place in order],
         num_better=sum(right),
-        subset=str(row.get("benchmark", _stem(file))),
+        subset=str(row.get("benchmark", _name_of(file))),
         group=group_of(prompt),
         pairs=pairs,
     )
@@ -183,5 +186,11 @@ def _index_pairs(row: Row, count: int) -> list[tuple[int, int]]:
     return read
 
 
-def _stem(file: str) -> str:
-    return Path(file).name.partition(".")[0]
+def _name_of(file: str) -> str:
+    """The name of a file without its ending; of a hub's split, that of the folder of its data."""
+    path = Path(file).resolve()
+    name = path.name.partition(".")[0]
+    if not _SPLIT.fullmatch(name):
+        return name
+    folders = [parent.name for parent in path.parents if parent.name not in ("data", "")]
+    return folders[0] if folders else name

@@ -44,6 +44,19 @@ def test_every_name_has_a_rule():
     assert set(BENCHMARKS) == set(NAMES)
 
 
+def test_files_of_hub_splits_are_named_by_their_folder(tmp_path):
+    """The files of all of PPE's benchmarks have one name: the score is the mean over benchmarks."""
+    row = {**PPE, "scores": [True, False], "sampled_conflict_pairs": [[0, 1]]}
+    places = ["PPE-MATH/data/train-00000-of-00001.jsonl", "PPE-GPQA/train.jsonl", "mbpp.jsonl"]
+    files = []
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        files.append(write(tmp_path / place, [row]))
+    with BadRows() as bad_rows:
+        cases = read_cases("ppe_correctness", files, bad_rows)
+    assert [case.subset for case in cases] == ["PPE-MATH", "PPE-GPQA", "mbpp"]
+
+
 def test_json_document_of_several_files_is_read(tmp_path):
     row = {"input": "p", "output_1": "a", "output_2": "b", "label": 1}
     files = []
