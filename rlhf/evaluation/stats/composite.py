@@ -13,6 +13,7 @@ from rlhf.evaluation.stats.bootstrap import (
     Estimate,
     estimate_of,
     resampled_counts,
+    wilson,
 )
 from rlhf.ops.accuracy import share_freedom, share_with_interval
 
@@ -50,7 +51,9 @@ def weighted_sum(
     resample. None if a term has no prompt, or there is a single prompt in all.
 
     If all resamples are equal (a model that is right everywhere), the interval of a sum with
-    positive weights from 0 to 1 is Wilson's for one coin flip per prompt.
+    positive weights is Wilson's, from 0 to the sum W of the weights. A stratum whose terms weigh
+    W_s together has one coin flip for each of its n_s prompts, so the sum has as much variance as
+    W²/Σ(W_s²/n_s) flips: a subset of three prompts stays uncertain next to one of a thousand.
     """
     strata = dict.fromkeys(one.stratum for one in terms)
     prompts = {
@@ -74,7 +77,12 @@ def weighted_sum(
                 draws += one.weight * (counts @ tops) / (counts @ bottoms)
     estimate = estimate_of(value, draws[np.isfinite(draws)], n=count)
     is_share = all(one.weight > 0 for one in terms)
-    return _with_width(estimate) if is_share and estimate.low == estimate.high else estimate
+    if not is_share or estimate.low != estimate.high:
+        return estimate
+    weights = {name: sum(one.weight for one in terms if one.stratum == name) for name in strata}
+    weight = sum(weights.values())
+    variance = sum(weights[name] ** 2 / len(names) for name, names in prompts.items())
+    return _with_width(estimate, weight, weight**2 / variance)
 
 
 def share_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
@@ -103,10 +111,9 @@ def _arrays(one: Term, names: Sequence[str]) -> tuple[Array, Array]:
     return np.array([total for total, _ in pairs]), np.array([count for _, count in pairs])
 
 
-def _with_width(estimate: Estimate) -> Estimate:
-    if not 0 <= estimate.value <= 1:
-        return estimate
-    values = torch.full((estimate.n,), estimate.value, dtype=torch.float64)
-    _, low, high = share_with_interval(values, torch.ones(estimate.n, dtype=torch.float64))
-    low, high = min(low, estimate.value), max(high, estimate.value)
+def _with_width(estimate: Estimate, weight: float, flips: float) -> Estimate:
+    """The estimate with Wilson's interval of so many coin flips, for a sum from 0 to `weight`."""
+    share = min(max(estimate.value / weight, 0.0), 1.0)
+    low, high = wilson(share, flips)
+    low, high = min(weight * low, estimate.value), max(weight * high, estimate.value)
     return replace(estimate, low=low, high=high, se=None, freedom=math.inf)

@@ -41,6 +41,23 @@ def test_perfect_accuracy_is_not_certain():
     assert estimate.mde == pytest.approx(2.8016 * (1 - estimate.low) / 3.92, rel=1e-3)
 
 
+def test_perfect_small_subset_stays_uncertain_next_to_a_large_one():
+    """Weights of ½ of 2 and of 1000 prompts: 1/(½²/2 + ½²/1000) = 7.984 flips, and the lower end
+    of Wilson's interval of so many heads is 1/(1 + 1.96²/7.984) = 0.675."""
+    sizes = {"a": 2, "b": 1000}
+    terms = [term(0.5, name, [(str(n), 1.0) for n in range(size)]) for name, size in sizes.items()]
+    estimate = weighted_sum(terms)
+    assert (estimate.low, estimate.high) == pytest.approx((0.6752, 1.0), abs=1e-4)
+
+
+def test_sum_of_weights_above_1_has_an_interval_with_a_width():
+    """Weights of 1.01, as of Ties: 1.01 · 1/(1 + 1.96²/10) = 0.730 for ten prompts."""
+    values = [(str(n), 1.0) for n in range(10)]
+    estimate = weighted_sum([term(1.0, "Ties", values), term(0.01, "Ties", values)])
+    assert (estimate.value, estimate.high) == pytest.approx((1.01, 1.01))
+    assert estimate.low == pytest.approx(0.7297, abs=1e-4)
+
+
 def test_share_detects_by_the_quantile_of_its_interval():
     """Five prompts of six pairs: Student's t with four degrees of freedom, 2.7764 and 0.9410. Of
     one pair a prompt the interval is the normal's, 1.9600 and 0.8416."""
