@@ -59,7 +59,7 @@ def planned_power(responses: int, *, repetitions: int, seed: int = 0) -> tuple[f
     found, planned = [], []
     for number in range(repetitions):
         variance = _pilot(rng)
-        prompts = prompts_needed(variance.of_prompt(responses), WIN_RATE - 0.5)
+        prompts = prompts_needed(variance.at(WIN_RATE).of_prompt(responses), WIN_RATE - 0.5)
         wins = _wins(rng, prompts, responses).mean((1, 2))
         found.append(rate([[float(win)] for win in wins], seed=number).low > 0.5)
         planned.append(prompts)

@@ -87,7 +87,7 @@ def power_table(title: str, variance: WinVariance) -> Table:
     heads = [counted(number, "response") for number in responses] if variance.split else ["prompts"]
     table = Table("win rate", *heads, title=title, title_justify="left")
     for rate in WIN_RATES:
-        needed = [prompts_needed(variance.of_prompt(k), rate - 0.5) for k in responses]
+        needed = [prompts_needed(variance.at(rate).of_prompt(k), rate - 0.5) for k in responses]
         table.add_row(f"{rate:.2f}", *map(str, needed))
     return table
 

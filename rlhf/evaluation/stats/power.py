@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -56,10 +56,12 @@ def prompts_needed(
     """Prompts that detect a mean that differs by `effect`, for a variance between prompts.
 
     Raises:
-        ValueError: the effect is 0.
+        ValueError: the effect is 0, or the variance is negative or not a number.
     """
     if effect == 0:
         raise ValueError("no number of prompts detects an effect of 0")
+    if not variance >= 0:
+        raise ValueError(f"a variance of {variance}")
     per_error = detectable_difference(1.0, power=power, level=level)
     return max(2, math.ceil(per_error**2 * variance / effect**2 - 1e-9))
 
@@ -73,11 +75,34 @@ class WinVariance:
     baseline: float  # between the baseline's
     rest: float  # of each pair
     split: bool = True  # False: the parts are unknown and all of it is counted to the prompt
+    win_rate: float | None = None  # of the pilot; None: the variance is that of any win rate
 
     @property
     def total(self) -> float:
         """The variance of a single comparison."""
         return self.prompt + self.model + self.baseline + self.rest
+
+    def at(self, win_rate: float) -> "WinVariance":
+        """The parts at another win rate w: w (1 - w) times the pilot's over its own w (1 - w).
+
+        A pilot that is nearly always won varies little, and an equal model would vary more. Ties
+        and the design effect are taken to stay as they are. If all of a pilot was won or lost, it
+        tells neither, and the worst case is used.
+        """
+        if self.win_rate is None:
+            return self
+        own = self.win_rate * (1 - self.win_rate)
+        if own < ROUNDING:
+            return worst_variance()
+        scale = win_rate * (1 - win_rate) / own
+        return replace(
+            self,
+            prompt=scale * self.prompt,
+            model=scale * self.model,
+            baseline=scale * self.baseline,
+            rest=scale * self.rest,
+            win_rate=win_rate,
+        )
 
     def of_prompt(self, responses: int) -> float:
         """The variance of a prompt's win rate with so many responses of each model."""
@@ -114,9 +139,12 @@ def win_variance(tables: Sequence[Table]) -> WinVariance:
     if len(tables) < 2:
         raise ValueError(f"a variance between prompts needs two prompts, not {len(tables)}")
     between = float(np.var([table.mean() for table in tables], ddof=1))
+    win_rate = float(np.mean([table.mean() for table in tables]))
     full = [table for table in tables if min(table.shape) > 1]
     if not full:
-        return WinVariance(prompt=between, model=0.0, baseline=0.0, rest=0.0, split=False)
+        return WinVariance(
+            prompt=between, model=0.0, baseline=0.0, rest=0.0, split=False, win_rate=win_rate
+        )
     parts = np.mean([_mean_squares(table) for table in full], axis=0)
     rows, columns, rest = (float(part) for part in parts)
     height, width = (float(np.mean([table.shape[axis] for table in full])) for axis in (0, 1))
@@ -125,7 +153,11 @@ def win_variance(tables: Sequence[Table]) -> WinVariance:
     single = float(np.var(np.concatenate([table.ravel() for table in tables])))
     scale = min(single / max(prompt + model + baseline + rest, 1e-12), 1.0)
     return WinVariance(
-        prompt=scale * prompt, model=scale * model, baseline=scale * baseline, rest=scale * rest
+        prompt=scale * prompt,
+        model=scale * model,
+        baseline=scale * baseline,
+        rest=scale * rest,
+        win_rate=win_rate,
     )
 
 

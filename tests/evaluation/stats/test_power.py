@@ -22,6 +22,8 @@ def test_textbook_sample_size():
     assert detectable_difference(0.02) == pytest.approx(0.056032, abs=1e-6)
     with pytest.raises(ValueError, match="effect of 0"):
         prompts_needed(0.25, 0.0)
+    with pytest.raises(ValueError, match="variance"):
+        prompts_needed(float("nan"), 0.1)
 
 
 def test_detectable_effect_of_an_error_and_of_an_interval():
@@ -68,6 +70,20 @@ def test_variance_of_a_prompt_falls_with_responses():
     assert variance.design_effect(2) == pytest.approx(1.4)
     assert worst_variance().design_effect(4) == 4.0
     assert worst_variance().of_prompt(8) == 0.25
+
+
+def test_pilot_of_another_win_rate_is_scaled():
+    """Of a pilot won in 90% the variance is 0.09; at 0.55 it is 0.2475: 778 prompts detect 0.55,
+    (2.8016/0.05)² · 0.2475 = 777.04, rounded up. Unscaled it would be 283."""
+    pilot = WinVariance(prompt=0.09, model=0.0, baseline=0.0, rest=0.0, win_rate=0.9)
+    assert pilot.at(0.55).of_prompt(1) == pytest.approx(0.2475)
+    assert prompts_needed(pilot.at(0.55).of_prompt(1), 0.05) == 778
+
+
+def test_pilot_that_is_always_won_is_the_worst_case():
+    won = win_variance([np.ones((2, 2))] * 20)
+    assert won.at(0.55) == worst_variance()
+    assert worst_variance().at(0.6).of_prompt(1) == 0.25
 
 
 def test_variance_parts_by_hand():
