@@ -7,15 +7,15 @@ towards that of its judge.
 
 import numpy as np
 
-from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, resampled_counts
+from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, rate, resampled_counts
 from rlhf.evaluation.stats.length_regression import (
     Comparisons,
     Groups,
     LengthRegression,
+    compared,
     design,
-    flat,
+    has_no_fit,
     sigmoid,
-    used_prompts,
 )
 
 # On the length coefficient only: if the longer response always wins, it has no finite maximum.
@@ -37,7 +37,8 @@ def equal_length_win_rate(
     a prompt together.
 
     Intervals: each resample of prompts takes one Newton step from the fit to all prompts, which is
-    exact to first order and needs only the prompts' gradients and Hessians.
+    exact to first order and needs only the prompts' gradients and Hessians. If all comparisons are
+    won, or none, or there is one prompt, the win rate is that of `rate`, with its interval.
 
     Args:
         wins: per prompt, 1, ½ or 0 for each comparison.
@@ -46,12 +47,12 @@ def equal_length_win_rate(
         resamples: their number.
 
     Raises:
-        ValueError: there is nothing to compare, or the shapes differ.
+        ValueError: there is nothing to compare, the shapes differ, a win is outside [0, 1], or a
+            difference is not finite.
     """
-    used = used_prompts(wins)
-    y, d = flat(wins, used), flat(differences, used)
-    if len(wins) != len(differences) or y.shape != d.shape:
-        raise ValueError(f"{len(y)} wins and {len(d)} differences")
+    used, y, d = compared(wins, differences)
+    if has_no_fit(y, len(used)):
+        return rate(wins, seed=seed, resamples=resamples)
     rows = Comparisons(
         x=design(d, None, spread=float(np.sqrt((d**2).mean()))),
         wins=y,

@@ -28,17 +28,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, resampled_counts
+from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, rate, resampled_counts
 from rlhf.evaluation.stats.length_regression import (
     Array,
     Comparisons,
     Groups,
     Index,
     LengthRegression,
+    check_shape,
+    compared,
     design,
     flat,
+    has_no_fit,
     sigmoid,
-    used_prompts,
     without_length,
 )
 from rlhf.evaluation.stats.prompt_difficulty import prompt_difficulty
@@ -105,7 +107,8 @@ def length_controlled_win_rate(
     """The win rate of one model with the length term of the regression left out.
 
     Intervals: each resample of prompts takes one Newton step from the fit to all prompts, which is
-    exact to first order. Difficulties are taken as known.
+    exact to first order. Difficulties are taken as known. If all comparisons are won, or none, or
+    there is one prompt, the win rate is 1, 0 or that of the prompt, with the interval of `rate`.
 
     Args:
         wins: of each comparison, from 0 to 1; a probability if the judge gives one.
@@ -117,9 +120,12 @@ def length_controlled_win_rate(
         resamples: their number.
 
     Raises:
-        ValueError: there is nothing to compare, or the shapes differ.
+        ValueError: there is nothing to compare, the shapes differ, a win is outside [0, 1], or a
+            length or difficulty is not finite.
     """
     rows = _comparisons(wins, differences, baseline_lengths, difficulty)
+    if has_no_fit(rows.wins, int(rows.prompt.max()) + 1):
+        return rate(wins, seed=seed, resamples=resamples)
     fit, test = LengthRegression.of(with_taste(rows, taste)), _Test.of(rows)
     draws = [
         test.win_rates(fit.step(counts), counts)
@@ -155,20 +161,29 @@ def _comparisons(
     difficulty: Sequence[float] | None,
 ) -> Comparisons:
     """The rows of the prompts that have a comparison."""
-    used = used_prompts(wins)
-    y, d = flat(wins, used), flat(differences, used)
-    if len(wins) != len(differences) or y.shape != d.shape:
-        raise ValueError(f"{len(y)} wins and {len(d)} differences")
+    used, y, d = compared(wins, differences)
     prompt = np.repeat(np.arange(len(used)), [len(wins[p]) for p in used])
     known: Array | None = None
     if difficulty is not None:
+        if len(difficulty) != len(wins):
+            raise ValueError(f"{len(difficulty)} difficulties of {len(wins)} prompts")
         known = np.asarray(difficulty, dtype=np.float64)[used][prompt]
     elif baseline_lengths is not None:
-        known = np.log1p(flat(baseline_lengths, used))
+        check_shape(wins, baseline_lengths, "lengths of the baseline")
+        known = _log_lengths(flat(baseline_lengths, used))
+    if known is not None and not np.isfinite(known).all():
+        raise ValueError("a difficulty or a length of the baseline is not finite")
     spread = float(d.std(ddof=1)) if len(d) > 1 else 0.0
     return Comparisons(
         x=design(d, known, spread=spread), wins=y, weights=np.ones_like(y), prompt=prompt
     )
+
+
+def _log_lengths(lengths: Array) -> Array:
+    if not (lengths >= 0).all():
+        raise ValueError("a length of the baseline is below 0 or not a number")
+    logs: Array = np.log1p(lengths)
+    return logs
 
 
 @dataclass(frozen=True, kw_only=True)

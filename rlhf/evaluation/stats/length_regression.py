@@ -101,16 +101,43 @@ def without_length(x: Array) -> Array:
     return rest
 
 
-def used_prompts(wins: Groups) -> list[int]:
-    """The prompts that have a comparison.
+def compared(wins: Groups, differences: Groups) -> tuple[list[int], Array, Array]:
+    """The prompts that have a comparison, and the wins and differences of their comparisons.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, the shapes differ, a win is outside [0, 1], or a difference is
+            not finite.
     """
     used = [prompt for prompt in range(len(wins)) if len(wins[prompt])]
     if not used:
         raise ValueError("nothing to compare: no prompt has a comparison")
-    return used
+    check_shape(wins, differences, "differences")
+    y, d = flat(wins, used), flat(differences, used)
+    if not ((y >= 0) & (y <= 1)).all() or not np.isfinite(d).all():
+        raise ValueError("a win is outside [0, 1], or a difference of lengths is not finite")
+    return used, y, d
+
+
+def check_shape(wins: Groups, others: Groups, name: str) -> None:
+    """Check that there is a number for each comparison.
+
+    Raises:
+        ValueError: there is not.
+    """
+    if [len(group) for group in wins] != [len(group) for group in others]:
+        sizes = [sum(map(len, groups)) for groups in (wins, others)]
+        raise ValueError(
+            f"{sizes[0]} wins at {len(wins)} prompts and {sizes[1]} {name} at {len(others)}; give "
+            "one for each comparison"
+        )
+
+
+def has_no_fit(wins: Array, num_prompts: int) -> bool:
+    """Whether a regression tells no interval: all comparisons are won, all are lost, or one prompt.
+
+    The intercept of the first two is infinite in every resample, so an interval had no width.
+    """
+    return num_prompts < 2 or wins.min() == 1 or wins.max() == 0
 
 
 def flat(groups: Groups, used: Sequence[int]) -> Array:

@@ -43,8 +43,13 @@ def compare_parts(cases: Iterable[Case]) -> list[Part]:
     are the same two prompts. t has n + 1 degrees of freedom, n the prompts of the part or of the
     rest, whichever has fewer. Parts with fewer than two prompts, or whose rest has fewer, are left
     out.
+
+    Raises:
+        ValueError: a number is outside [0, 1].
     """
     rows = list(cases)
+    if not all(0 <= value <= 1 for _, _, value in rows):
+        raise ValueError("a number of a case is outside [0, 1]")
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(p for p, _, _ in rows))}
     by_part: dict[str, list[tuple[int, float]]] = {}
     for prompt, name, value in rows:
@@ -65,8 +70,13 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
         q_(i) = min over j >= i of p_(j) m / j      (Benjamini & Hochberg 1995)
 
     It holds for independent tests and for those that are positively dependent.
+
+    Raises:
+        ValueError: a p-value is outside [0, 1].
     """
     p = np.asarray(p_values, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("a p-value is outside [0, 1]")
     order = np.argsort(p)
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
     lowest = np.minimum.accumulate(scaled[::-1])[::-1]

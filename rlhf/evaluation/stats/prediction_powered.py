@@ -64,8 +64,8 @@ def prediction_powered_mean(
         parameters: k, fitted to the labels; more than 1 for labels that come from a regression.
 
     Raises:
-        ValueError: lengths differ, a probability is not in (0, 1], or there are fewer than three
-            labels.
+        ValueError: lengths differ, a number is not finite, the labels' mean is not in [0, 1], a
+            probability is not in (0, 1], or there are fewer than three labels.
     """
     f, y, w, num_labelled = _arrays(predictions, labels, probabilities)
     own, by_judge = w * (y - _weighted(y, w)), f - f.mean() - w * (f - _weighted(f, w))
@@ -106,12 +106,17 @@ def _arrays(
     drawn = np.ones(len(f)) if probabilities is None else np.asarray(probabilities, dtype=float)
     if not f.shape == y.shape == drawn.shape:
         raise ValueError(f"{len(f)} predictions, {len(y)} labels, {len(drawn)} probabilities")
+    if not (np.isfinite(f).all() and np.isfinite(y).all()):
+        raise ValueError("a prediction or a label is not finite")
     if labelled.sum() < FEWEST_LABELS:
         raise ValueError(f"{labelled.sum()} labels; an interval needs {FEWEST_LABELS} or more")
     if not ((drawn[labelled] > 0) & (drawn[labelled] <= 1)).all():
         raise ValueError("a labelled prompt has a probability outside (0, 1]")
     weights = np.zeros(len(f))
     weights[labelled] = 1 / drawn[labelled]
+    # The labels of a regression may be outside, but not their mean.
+    if not -1e-9 <= _weighted(y, weights) <= 1 + 1e-9:
+        raise ValueError("the labels have a mean outside [0, 1]; a win is 1, a tie 0.5, a loss 0")
     num_drawn = int((labelled & (drawn < 1)).sum()) or int(labelled.sum())
     return f, y, weights / weights.mean(), num_drawn
 

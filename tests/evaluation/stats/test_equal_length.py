@@ -69,10 +69,13 @@ def test_unit_of_length_does_not_matter():
     assert of[0].value == pytest.approx(of[1].value)
 
 
-def test_model_that_always_wins_is_near_one():
-    estimate = equal_length_win_rate([[1.0]] * 20, [[5.0], [-5.0]] * 10, resamples=50)
-    assert 0.99 < estimate.value <= 1.0
-    assert estimate.high <= 1.0
+@pytest.mark.parametrize("won", [1.0, 0.0])
+def test_model_that_always_wins_or_loses_has_the_interval_of_a_rate(won):
+    """θ is infinite in every resample. Wilson of 20 heads: 1/(1 + 1.96²/20) = 0.8389."""
+    estimate = equal_length_win_rate([[won]] * 20, [[5.0], [-5.0]] * 10, resamples=50)
+    assert estimate.value == won
+    ends = (0.8389, 1.0) if won else (0.0, 0.1611)
+    assert (estimate.low, estimate.high) == pytest.approx(ends, abs=1e-4)
 
 
 def test_one_newton_step_equals_a_fit_to_each_resample():
@@ -91,3 +94,9 @@ def test_one_newton_step_equals_a_fit_to_each_resample():
 def test_no_comparison_raises():
     with pytest.raises(ValueError, match="nothing to compare"):
         equal_length_win_rate([[]], [[]])
+
+
+@pytest.mark.parametrize("win", [100.0, float("nan")])
+def test_win_that_is_no_share_raises(win):
+    with pytest.raises(ValueError, match="a win"):
+        equal_length_win_rate([[win], [0.0]], [[1.0], [2.0]])

@@ -63,10 +63,19 @@ def test_taste_counts_for_less_if_difficulty_is_known():
     assert 0.5 < known < unknown < 0.65
 
 
-def test_model_that_always_wins_is_near_one():
-    wins, differences = [[1.0]] * 20, [[5.0], [-5.0]] * 10
+@pytest.mark.parametrize("won", [1.0, 0.0])
+def test_model_that_always_wins_or_loses_has_the_interval_of_a_rate(won):
+    """θ is infinite in every resample. Wilson of 20 heads: 1/(1 + 1.96²/20) = 0.8389."""
+    wins, differences = [[won]] * 20, [[5.0], [-5.0]] * 10
     estimate = length_controlled_win_rate(wins, differences, resamples=50)
-    assert 0.99 < estimate.value <= estimate.high <= 1.0
+    assert estimate.value == won
+    ends = (0.8389, 1.0) if won else (0.0, 0.1611)
+    assert (estimate.low, estimate.high) == pytest.approx(ends, abs=1e-4)
+
+
+def test_one_prompt_tells_nothing():
+    estimate = length_controlled_win_rate([[1.0, 0.0]], [[5.0, -3.0]], resamples=50)
+    assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.0, 1.0)
 
 
 def test_prompts_without_comparisons_are_left_out():
@@ -151,10 +160,32 @@ def test_few_models_are_estimated_one_at_a_time():
 def test_shapes_that_differ_raise():
     with pytest.raises(ValueError, match="nothing to compare"):
         length_controlled_win_rate([[]], [[]])
-    with pytest.raises(ValueError, match="2 wins and 1"):
+    with pytest.raises(ValueError, match="2 wins at 2 prompts and 1 differences"):
         length_controlled_win_rate([[1.0], [0.0]], [[1.0], []])
+    with pytest.raises(ValueError, match="1 lengths of the baseline"):
+        length_controlled_win_rate([[1.0], [0.0]], [[1.0], [2.0]], [[9.0]])
+    with pytest.raises(ValueError, match="1 difficulties"):
+        length_controlled_win_rate([[1.0], [0.0]], [[1.0], [2.0]], difficulty=[0.0])
     with pytest.raises(ValueError, match="model 1"):
         prompt_difficulty([[[1.0]], [[1.0]]], [[[1.0]], [[]]])
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("wins", "differences", "lengths"),
+    [
+        ([[1.0], [NAN]], [[1.0], [2.0]], [[9.0], [8.0]]),
+        ([[100.0], [0.0]], [[1.0], [2.0]], [[9.0], [8.0]]),  # percent
+        ([[1.0], [0.0]], [[1.0], [NAN]], [[9.0], [8.0]]),
+        ([[1.0], [0.0]], [[1.0], [2.0]], [[9.0], [-8.0]]),
+        ([[1.0], [0.0]], [[1.0], [2.0]], [[9.0], [NAN]]),
+    ],
+)
+def test_numbers_that_cannot_be_used_raise(wins, differences, lengths):
+    with pytest.raises(ValueError, match=r"a win|a length"):
+        length_controlled_win_rate(wins, differences, lengths)
 
 
 def test_published_figures_of_alpacaeval_2():

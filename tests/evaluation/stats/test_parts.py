@@ -38,6 +38,14 @@ def test_single_part_and_small_parts_are_left_out():
     assert compare_parts([("a", "x", 1.0), ("b", "x", 0.0), ("c", "y", 1.0)]) == []
 
 
+@pytest.mark.parametrize("value", [3.0, float("nan")])
+def test_numbers_outside_0_and_1_raise(value):
+    with pytest.raises(ValueError, match="outside"):
+        compare_parts([("a", "x", 1.0), ("b", "x", value), ("c", "y", 1.0), ("d", "y", 0.0)])
+    with pytest.raises(ValueError, match="p-value"):
+        benjamini_hochberg([0.01, value])
+
+
 def _p_values(rng, repetitions):
     """Two groups of annotators judge the same 60 prompts, of which each has its own win rate."""
     for _ in range(repetitions):

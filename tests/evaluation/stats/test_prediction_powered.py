@@ -78,3 +78,7 @@ def test_arguments_that_do_not_fit_raise():
         prediction_powered_mean([1.0] * 3, [1.0, 0.0, 1.0], [0.0, 0.5, 0.5])
     with pytest.raises(ValueError, match="3 labels"):
         prediction_powered_mean([1.0] * 4, [1.0, 0.0, 1.0])
+    with pytest.raises(ValueError, match="not finite"):
+        prediction_powered_mean([float("nan"), 0.5, 0.5, 0.5], [1.0, 0.0, 1.0, None])
+    with pytest.raises(ValueError, match="outside"):  # percent
+        prediction_powered_mean([0.5] * 4, [100.0, 0.0, 100.0, None])
