@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rlhf.evaluation.stats.bootstrap import Estimate, rate
 from rlhf.evaluation.stats.bradley_terry import bradley_terry_of_wins
+from rlhf.evaluation.stats.parts import compare_parts
 from rlhf.labels.records import (
     LABEL,
     Item,
@@ -59,6 +60,8 @@ class ModelResults:
     head_to_head: Mapping[tuple[str, str], Estimate]  # (model, other) -> win rate of the model
     by_category: Mapping[str, Mapping[str, Estimate]]  # category -> model -> win rate
     by_annotator: Mapping[str, Mapping[str, Estimate]]
+    q_by_category: Mapping[str, Mapping[str, float]]  # of the difference from the other categories
+    q_by_annotator: Mapping[str, Mapping[str, float]]  # see `compare_parts`
     games: int
     prompts: int
 
@@ -109,7 +112,14 @@ def model_results(games: Sequence[Game], *, seed: int = 0) -> ModelResults:
     prompts = len({game.prompt for game in games})
     if not games:
         return ModelResults(
-            models=[], head_to_head={}, by_category={}, by_annotator={}, games=0, prompts=0
+            models=[],
+            head_to_head={},
+            by_category={},
+            by_annotator={},
+            q_by_category={},
+            q_by_annotator={},
+            games=0,
+            prompts=0,
         )
     strengths = bradley_terry_of_wins(win_tables(games, names), seed=seed, resamples=RESAMPLES)
     results = [
@@ -127,6 +137,8 @@ def model_results(games: Sequence[Game], *, seed: int = 0) -> ModelResults:
         head_to_head=_head_to_head(games, names, seed),
         by_category=_grouped(games, lambda game: game.category, names, seed),
         by_annotator=_grouped(games, lambda game: game.annotator, names, seed),
+        q_by_category=_q_of_groups(games, lambda game: game.category, names),
+        q_by_annotator=_q_of_groups(games, lambda game: game.annotator, names),
         games=len(games),
         prompts=prompts,
     )
@@ -186,3 +198,19 @@ def _grouped(
         }
         for group, of_group in sorted(groups.items())
     }
+
+
+def _q_of_groups(
+    games: Sequence[Game], key: Callable[[Game], str], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Group -> model -> q of its win rate against that in the other groups, for two prompts on."""
+    found: dict[str, dict[str, float]] = {}
+    for name in names:
+        cases = [
+            (game.prompt, key(game), game.won if game.first == name else 1 - game.won)
+            for game in games
+            if name in (game.first, game.second)
+        ]
+        for part in compare_parts(cases):
+            found.setdefault(part.name, {})[name] = part.q
+    return found

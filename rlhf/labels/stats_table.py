@@ -9,6 +9,7 @@ from rich.text import Text
 
 from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.evaluation.stats.bradley_terry import MIN_PROMPTS
+from rlhf.evaluation.stats.parts import LEVEL
 from rlhf.labels.answer_stats import AnswerStats
 from rlhf.labels.model_results import ModelResults
 from rlhf.labels.pre_label_effect import PreLabelEffect
@@ -105,29 +106,40 @@ def print_model_results(console: Console, results: ModelResults) -> None:
     for one in results.models:
         _add_rows(table, one.model, [one.strength, one.win_rate], str(one.games))
     console.print(table)
-    for title, groups in (
-        ("category", results.by_category),
-        ("annotator", results.by_annotator),
+    for title, groups, q in (
+        ("category", results.by_category, results.q_by_category),
+        ("annotator", results.by_annotator, results.q_by_annotator),
     ):
         if len(groups) > 1:
-            console.print(_group_table(title, groups, [one.model for one in results.models]))
+            console.print(_group_table(title, groups, q, [one.model for one in results.models]))
 
 
 def _group_table(
-    title: str, groups: Mapping[str, Mapping[str, Estimate]], models: Sequence[str]
+    title: str,
+    groups: Mapping[str, Mapping[str, Estimate]],
+    q: Mapping[str, Mapping[str, float]],
+    models: Sequence[str],
 ) -> Table:
     table = Table(
-        box=box.SIMPLE, padding=(0, 1, 0, 0), caption=f"win rates by {title}, 95% intervals"
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        caption=f"win rates by {title}, 95% intervals; *: differs from the rest (q below "
+        f"{LEVEL:.0%}, corrected for the number of rows)",
     )
     table.add_column(title)
     for model in models:
         table.add_column(model, justify="right", overflow="fold")
     for name, rates in groups.items():
-        _add_rows(table, name or "(none)", [rates.get(model) for model in models])
+        cells = [
+            _interval(rates.get(model)) + ("*" if q.get(name, {}).get(model, 1.0) < LEVEL else "")
+            for model in models
+        ]
+        table.add_row(name or "(none)", *cells)
+        table.add_row("  detects", *(_detects(rates.get(model)) for model in models))
     return table
 
 
-def _add_rows(table: Table, label: str, figures: Sequence[Estimate | None], *cells: str) -> None:
+def _add_rows(table: Table, label: str, figures: Sequence[Estimate], *cells: str) -> None:
     """Add a row of figures with intervals and further cells, and one of what they detect."""
     table.add_row(label, *map(_interval, figures), *cells)
     table.add_row("  detects", *map(_detects, figures), *("" for _ in cells))

@@ -87,6 +87,21 @@ def test_win_rates_by_category_and_annotator(campaign):
     assert first.win_rate.mde == pytest.approx((2.0930 + 0.8610) * error, rel=1e-4)
 
 
+def test_groups_that_differ_are_marked(campaign):
+    """Ann prefers `a` at 15 of 20 prompts and Bob ties all, on the same prompts. With a win and a
+    loss more of both the means are 16/22 and 1/2. SE² = (15 (6/22)² + 5 (16/22)² + 2 (5/22)²)/22² =
+    0.007983, t = (5/22)/0.08935 = 2.544 with 21 degrees of freedom: p = 0.0189, and of two equal
+    p-values q is the same. Topics t0 and t1 are won alike, 0.65 and 0.60."""
+    results = results_of(campaign)
+    assert results.q_by_annotator["ann"]["a"] == pytest.approx(0.0189, abs=1e-4)
+    assert results.q_by_annotator["bob"]["b"] == pytest.approx(0.0189, abs=1e-4)
+    assert results_of(campaign, category="topic").q_by_category["t0"]["a"] > 0.5
+    console = Console(record=True, width=120)
+    print_model_results(console, results)
+    rows = {line.split()[0]: line for line in console.export_text().splitlines() if line.split()}
+    assert rows["ann"].count("]*") == rows["bob"].count("]*") == 2
+
+
 def test_two_annotators_of_a_prompt_do_not_narrow_the_interval(campaign):
     """Cat repeats Ann's label of every item: no new prompt, so the interval hardly changes."""
     alone = results_of(campaign).by_annotator["ann"]["a"]
