@@ -108,7 +108,8 @@ def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
 def seen_items(annotator: str) -> sa.CompoundSelect[tuple[int]]:
     """The ids of the items that the annotator has labelled, skipped or holds.
 
-    A label on the page has a claim; one by REST or from a file has none.
+    A label on the page has a claim; one by REST or from a file has none, nor has a label of a
+    store of version 1, which names no purpose either.
     """
     claimed = sa.select(claims.c.item_id).where(
         claims.c.annotator == annotator, claims.c.state.in_(SEEN)
@@ -117,7 +118,7 @@ def seen_items(annotator: str) -> sa.CompoundSelect[tuple[int]]:
         events.c.annotator == annotator,
         events.c.kind == SUBMIT,
         events.c.claim_id.is_(None),
-        events.c.payload["purpose"].as_string() == LABEL,
+        sa.func.coalesce(events.c.payload["purpose"].as_string(), LABEL) == LABEL,
     )
     return sa.union_all(claimed, queries.without_undone(sent))
 

@@ -48,6 +48,8 @@ def test_version_1_is_migrated_with_its_labels(tmp_path):
             assert (label.event_id, label.ranks, label.purpose) == (3, [2, 1], "label")
             queue = Queue(store, QueueConfig(overlap=1))
             assert queue.next("bob").item.id == 2  # the label of item 1 takes its only place
+            wider = Queue(store, QueueConfig(overlap=3))
+            assert wider.next("ann").item.id == 2  # it is hers
     with LabelStore(tmp_path / "new.sqlite", create=True):
         pass
     assert names(tmp_path / "new.sqlite") == names(path)
