@@ -155,7 +155,10 @@ class Queue:
         with self.store.write() as connection:
             if queries.event_of_request(connection, key) is not None:
                 held = claim_queries.held(connection, annotator, self.config.overlap)
-                return None if held is None else claim_queries.read(connection, held)
+                if held is None:
+                    return None
+                self.leases.renew(held)
+                return claim_queries.read(connection, held)
             last = claim_queries.last_event(connection, annotator)
             if last is None:
                 return None

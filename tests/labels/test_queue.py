@@ -295,6 +295,18 @@ def test_undo_of_skip_or_late_label_takes_no_filled_place(store, first):
     assert [label.annotator for label in store.labels()] == ["bob"]
 
 
+def test_retried_undo_renews_the_lease(store):
+    """Ann's page repeats the undo after her lease ran out and Bob took the item's other place."""
+    clock = Clock()
+    queue = queue_of(store, 2, clock, overlap=2)
+    queue.submit("ann", queue.next("ann").id, judgment(form={"tiers": [1, 2]}), request_key="1")
+    back = queue.undo("ann", request_key="u")
+    clock.now = 61.0
+    assert queue.next("bob").item.id == back.item.id
+    assert queue.undo("ann", request_key="u").id == back.id
+    assert queue.next("cat").item.id != back.item.id
+
+
 def test_undo_of_skip_takes_a_free_place_again(store):
     queue = queue_of(store, 1)
     queue.skip("ann", queue.next("ann").id, {"reason": "unclear"}, request_key="1")
