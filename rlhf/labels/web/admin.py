@@ -92,11 +92,13 @@ def _add_overview(
 
     @app.get("/admin", response_class=HTMLResponse)
     def page(request: Request) -> str:
+        with store.read() as connection:
+            left = places_left(connection, queue.config.overlap)
         return pages.get_template("admin.html").render(
             csrf=request.scope["session"].csrf,
             role=request.scope["session"].role,
             stats=cache.get(),
-            places_left=places_left(store, queue.config.overlap),
+            places_left=left,
             overlap=queue.config.overlap,
             names=access.names(store),
             kinds=list(KINDS),
@@ -155,9 +157,7 @@ def _file_content(
     return as_jsonl(exported.rows)
 
 
-def places_left(store: LabelStore, overlap: int) -> int:
+def places_left(connection: sa.Connection, overlap: int) -> int:
     """Number of labels that open items still need."""
     left = sa.func.coalesce(sa.func.sum(overlap + items.c.extra - items.c.taken), 0)
-    query = sa.select(left).where(is_free(overlap))
-    with store.read() as connection:
-        return int(connection.scalar(query) or 0)
+    return int(connection.scalar(sa.select(left).where(is_free(overlap))) or 0)

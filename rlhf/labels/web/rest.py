@@ -143,12 +143,13 @@ def _add_log(app: FastAPI, queue: Queue) -> None:
             counts = log_queries.counts_by_annotator(connection)
             labelled = log_queries.count_labelled_items(connection)
             count = int(connection.scalar(sa.select(sa.func.count()).select_from(items)) or 0)
+            left = places_left(connection, queue.config.overlap)
         annotators = [schemas.AnnotatorEntry.model_validate(one) for one in counts]
         return schemas.ProgressEntry(
             items=count,
             labelled_items=labelled,
             labels=sum(one.labels for one in annotators),
-            places_left=places_left(store, queue.config.overlap),
+            places_left=left,
             annotators=annotators,
         )
 

@@ -117,10 +117,11 @@ def is_reached(queue: Queue, until: str) -> bool:
     """Whether there are `until` labels; with "all", whether no place is free and no item held."""
     if until != ALL:
         return queue.store.count_events().get(SUBMIT, 0) >= int(until)
+    # One transaction: nobody takes the last place between the two counts.
     with queue.store.write() as connection:
         claiming.expire(connection, queue.leases)  # of repeats that an annotator left, too
         num_held = queries.count_live_claims(connection)
-    return num_held == 0 and places_left(queue.store, queue.config.overlap) == 0
+        return num_held == 0 and places_left(connection, queue.config.overlap) == 0
 
 
 def print_links(
