@@ -34,7 +34,8 @@ def public_name(source: str) -> str:
     if kind in ("judge", "verifier"):
         prefix, _, named = source.partition("?")[0].partition(":")
         return f"{prefix}:{_without_folders(named)}"
-    return _without_folders(source)
+    # A function is never on the hub, and no file has its name: `file.py:function`.
+    return Path(source).name if kind == "function" else _without_folders(source)
 
 
 def runs_code(source: str) -> bool:

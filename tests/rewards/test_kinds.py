@@ -15,6 +15,7 @@ from rlhf.rewards.kinds import public_name
         ("0.5*{folder}/runs/reward", "reward"),
         ("{folder}/gone/reward", "reward"),
         ("{folder}/length.py:score", "length.py:score"),
+        ("rewards/length.py:score", "length.py:score"),
         ("{folder}/rubric.yaml", "rubric.yaml"),
         ("https://user:word@host.example/score", "a server"),
         ("judge:{folder}/judge?address=http://host", "judge:judge"),
