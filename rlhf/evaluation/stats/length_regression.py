@@ -133,9 +133,10 @@ def check_shape(wins: Groups, others: Groups, name: str) -> None:
 
 
 def has_no_fit(wins: Array, num_prompts: int) -> bool:
-    """Whether a regression tells no interval: all comparisons are won, all are lost, or one prompt.
+    """Whether a regression gives no interval: all are won, all are lost, or there is one prompt.
 
-    The intercept of the first two is infinite in every resample, so an interval had no width.
+    In the first two cases the intercept is infinite in every resample, and an interval would have
+    no width.
     """
     return num_prompts < 2 or wins.min() == 1 or wins.max() == 0
 

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 
 from rlhf.evaluation.stats.bradley_terry import MIN_PROMPTS
+from rlhf.evaluation.stats.parts import LEVEL
 from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.store import LabelStore
 
@@ -23,5 +24,6 @@ def add_models_page(app: FastAPI, store: LabelStore, pages: jinja2.Environment) 
             role=request.scope["session"].role,
             results=model_results(games),
             min_prompts=MIN_PROMPTS,
+            level=LEVEL,
             category=category,
         )
