@@ -37,7 +37,8 @@ class Unreadable:
 def as_row(value: object, text: str) -> Row | Unreadable:
     """`value` as a row without its null columns; `text` is kept where it is not a row."""
     if not isinstance(value, dict):
-        return Unreadable(f"a {type(value).__name__} where a row {{...}} is expected", text[:200])
+        found = "null" if value is None else type(value).__name__
+        return Unreadable(f"expected a row {{...}}, found {found}", text[:200])
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:

@@ -106,8 +106,8 @@ def test_null_keys_of_a_struct_are_absent():
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (3, "a int where a row"),
-        (None, "a NoneType where a row"),
+        (3, "expected a row {...}, found int"),
+        (None, "expected a row {...}, found null"),
         ({"prompt": "\ud83d"}, "invalid UTF-8"),
         ({"prompt": "a", "gold": float("nan")}, "not JSON"),
     ],

@@ -88,7 +88,7 @@ def test_broken_lines_have_reasons_and_the_others_are_read(tmp_path: Path):
     assert list(reasons) == [2, 3, 4, 5, 6, 7]
     assert reasons[2] == "invalid UTF-8: byte 0xe9 at column 14"
     assert reasons[3].startswith("not JSON: Unterminated string")
-    assert reasons[4] == "a list where a row {...} is expected"
+    assert reasons[4] == "expected a row {...}, found list"
     assert reasons[5] == "not JSON: NaN is not a JSON number"
     assert reasons[6].startswith("invalid UTF-8")
     assert reasons[7].startswith("not JSON: ")

@@ -77,4 +77,4 @@ def test_broken_first_line_does_not_make_a_document(tmp_path: Path):
     assert list(reasons_of(path)) == [1]
     assert list(read_rows(str(path)))[1][1] == {"text": "whole"}
     path.write_text('[1, 2]\n{"text": "whole"}\n')
-    assert reasons_of(path) == {1: "a list where a row {...} is expected"}
+    assert reasons_of(path) == {1: "expected a row {...}, found list"}
