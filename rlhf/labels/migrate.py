@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.database import display_location
-from rlhf.labels.schema import SCHEMA_VERSION, items, meta, metadata
+from rlhf.labels.schema import SCHEMA_VERSION, events, items, meta, metadata
 
 # Columns that version 2 added to tables of version 1; `create_all` makes its new tables.
 ADDED_IN_2 = (
@@ -17,7 +17,8 @@ ADDED_IN_2 = (
     "ALTER TABLE events ADD COLUMN claim_id INTEGER",
 )
 # Columns that later versions added, by table; a table that this migration makes has them already.
-# New tables, `audit` of version 5 and `forms` of version 6, need no entry: `create_all` makes them.
+# New tables, `audit` of version 5 and `forms` of version 6, and the index of version 7 need no
+# entry: `create_all` makes the tables, and `_to_newest` the indexes.
 ADDED_LATER = {
     "items": {
         "extra": "INTEGER DEFAULT 0 NOT NULL",
@@ -88,7 +89,7 @@ def _to_newest(connection: sa.Connection) -> None:
     metadata.create_all(connection)
     for old in OLD_INDEXES:  # version 3 had an index of the same name with fewer columns
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {old}")
-    for index in items.indexes:
+    for index in items.indexes | events.indexes:
         index.create(connection, checkfirst=True)
     update = sa.update(meta).where(meta.c.name == "schema_version")
     connection.execute(update.values(value=str(SCHEMA_VERSION)))

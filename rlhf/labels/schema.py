@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from rlhf.labels.roles import ANNOTATOR
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # Kinds of events. A LATE label came after its place was given to another annotator, or after its
 # annotator's label by REST; it is stored and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
@@ -34,6 +34,7 @@ LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "un
 SEEN = (LIVE, DONE, SKIPPED)
 
 HAS_TAGS = sa.text("requires != ''")
+WITHOUT_CLAIM = sa.text("claim_id IS NULL")
 
 metadata = sa.MetaData()
 
@@ -105,7 +106,15 @@ events = sa.Table(
     sa.Column("request_key", sa.String, unique=True),
     sa.Column("undoes", sa.ForeignKey("events.id"), unique=True),
     sa.Column("payload", sa.JSON, nullable=False),
-    sa.Column("claim_id", sa.Integer),  # null for imported labels
+    sa.Column("claim_id", sa.Integer),  # null for labels by REST or from a file
+    # Those of one annotator are looked up for each next item; the labels of the page are many.
+    sa.Index(
+        "ix_events_without_claim",
+        "annotator",
+        "item_id",
+        sqlite_where=WITHOUT_CLAIM,
+        postgresql_where=WITHOUT_CLAIM,
+    ),
     sqlite_autoincrement=True,  # an id is never reused
 )
 

@@ -55,7 +55,7 @@ def test_version_1_is_migrated_with_its_labels(tmp_path):
     assert names(tmp_path / "new.sqlite") == names(path)
 
 
-def test_version_2_and_3_get_columns_indexes_and_tables_of_version_6(tmp_path):
+def test_version_2_and_3_get_columns_indexes_and_tables_of_version_7(tmp_path):
     for version in ("2", "3"):
         path = tmp_path / f"old{version}.sqlite"
         with LabelStore(path, create=True) as store:
@@ -63,7 +63,7 @@ def test_version_2_and_3_get_columns_indexes_and_tables_of_version_6(tmp_path):
             invite(store, "ann")
         new = names(path)
         with sqlite3.connect(path) as connection:
-            for index in ("ix_items_next", "ix_items_requires"):
+            for index in ("ix_items_next", "ix_items_requires", "ix_events_without_claim"):
                 connection.execute(f"DROP INDEX {index}")
             columns = {"items": ("extra", "requires"), "people": ("role", "paused", "cap", "tags")}
             for table, added in columns.items():
@@ -114,6 +114,19 @@ def test_version_5_gets_the_forms_and_keeps_its_labels(tmp_path):
         assert (label.ranks, label.form_version) == ([1, 2], 0)
         with store.write() as connection:
             assert add_form(connection, FormConfig()) == 1
+    assert names(path) == new
+
+
+def test_version_6_gets_the_index_of_labels_without_a_claim(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with LabelStore(path, create=True) as store:
+        store.add("p", ["a", "b"], ranks=[1, 2], annotator="ann")
+    new = names(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX ix_events_without_claim")
+        connection.execute("UPDATE meta SET value = '6' WHERE name = 'schema_version'")
+    with LabelStore(path) as store:
+        assert [label.ranks for label in store.labels()] == [[1, 2]]
     assert names(path) == new
 
 
