@@ -1,4 +1,4 @@
-"""Share of constraints that sampled responses meet, and of prompts with all constraints met.
+"""Share of constraints that sampled responses meet, of prompts with all constraints met, and words.
 
     rlhf sample --model MODEL --prompts ifeval.jsonl --output after.jsonl \\
         --num_responses 1 --temperature 0 --max_new_tokens 768
@@ -12,6 +12,7 @@ prompt. Intervals are 95% bootstrap intervals that resample prompts.
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,11 @@ def gain(after: Met, before: Met) -> Estimate:
     return mean([[float(all(a)) - float(all(b))] for a, b in zip(after, before, strict=True)])
 
 
+def median_words(rows: Sequence[Row]) -> float:
+    """Median number of words of the responses."""
+    return statistics.median(len(row["responses"][0].split()) for row in rows)
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a file of `rlhf sample`, in order of their prompts."""
     # Bytes: a response may contain U+2028, which ends a line of a str and not in JSON.
@@ -76,18 +82,18 @@ def read(path: Path) -> list[Row]:
     return sorted(rows, key=lambda row: json.dumps(row["prompt"]))
 
 
-def table(checked: Mapping[str, Mapping[str, Met]]) -> list[str]:
+def table(checked: Mapping[str, Mapping[str, Met]], words: Mapping[str, float]) -> list[str]:
     """Markdown rows, one for each file and kind of check."""
     lines = [
-        "| responses | check | prompts | constraints | gain, prompts |",
-        "|---|---|---|---|---|",
+        "| responses | check | prompts | constraints | gain, prompts | words, median |",
+        "|---|---|---|---|---|---:|",
     ]
     baseline = next(iter(checked.values()))
     for name, kinds in checked.items():
         for kind, met in kinds.items():
             compared = "" if kinds is baseline else points(gain(met, baseline[kind]), sign="+")
             cells = [points(prompt_accuracy(met)), points(constraint_accuracy(met)), compared]
-            lines.append(f"| {name} | {kind} | {' | '.join(cells)} |")
+            lines.append(f"| {name} | {kind} | {' | '.join(cells)} | {words[name]:g} |")
     return lines
 
 
@@ -103,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="NAME=FILE")
     options = parser.parse_args(argv)
     checked: dict[str, Mapping[str, Met]] = {}
+    words: dict[str, float] = {}
     prompts: list[str] = []
     for item in options.files:
         name, _, path = item.partition("=")
@@ -112,13 +119,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         of_file = [json.dumps(row["prompt"]) for row in rows]
         if prompts and of_file != prompts:
             parser.error(f"{item}: its prompts differ from those of the first file.")
-        prompts = of_file
+        prompts, words[name] = of_file, median_words(rows)
         try:
             is_ifeval = "instruction_id_list" in rows[0]
             checked[name] = check_benchmark(rows, name) if is_ifeval else check_own(rows)
         except ConfigError as error:
             parser.error(str(error))
-    print("\n".join(table(checked)))
+    print("\n".join(table(checked, words)))
     return 0
 
 

@@ -195,7 +195,7 @@ def test_no_prompt_is_one_of_the_benchmark():
     assert not ours & theirs
 
 
-def test_score_prints_shares_and_the_paired_gain(tmp_path, capsys):
+def test_score_prints_shares_the_paired_gain_and_words(tmp_path, capsys):
     constraints = [{"kind": "no_commas", "values": []}, {"kind": "lowercase", "values": []}]
     for name, texts in {"before": ["A, b", "a"], "after": ["a", "a"]}.items():
         lines = [
@@ -210,6 +210,8 @@ def test_score_prints_shares_and_the_paired_gain(tmp_path, capsys):
     # before: 1 of 2 prompts, 2 of 4 constraints; after: all; the gains by prompt are 1 and 0
     assert before.startswith("| before | own | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |")
     assert after.startswith("| after | own | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +50.0")
+    assert before.endswith("| 1.5 |")  # the median of 2 words and 1
+    assert after.endswith("| 1 |")
 
 
 def test_score_rejects_files_of_other_prompts(tmp_path):
