@@ -301,7 +301,13 @@ def arguments() -> argparse.Namespace:
         "--data", nargs="+", default=list(FILES), help=f"{', '.join(FILES)}, or files of rankings"
     )
     parser.add_argument("--eval_data", help="file of held-out rankings, instead of splitting")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["plain"])
+    parser.add_argument(
+        "--variants",
+        nargs="*",
+        choices=VARIANTS,
+        default=["plain"],
+        help="kinds of training; none after it: only length and the bag of words",
+    )
     parser.add_argument("--poison", nargs="+", default=[], help="KIND:SHARE, e.g. reversed:0.2")
     parser.add_argument("--splits", type=int, choices=(1, 2, 3, 4, 5, 10), default=5)
     parser.add_argument("--epochs", type=float, default=1.0)
