@@ -1,6 +1,7 @@
 """Built-in verifiers: values by hand, and what is reported before a run."""
 
 import json
+import random
 
 import pytest
 
@@ -208,6 +209,15 @@ def test_language_of_a_text_is_the_same_each_time(ifeval):
     """langdetect draws at random: without a seed this text is Polish in a third of the calls."""
     row = {"instruction_id_list": ["language:response_language"], "kwargs": [{"language": "pl"}]}
     assert len(set(values("verifier:ifeval", ["Otec matka syn."] * 30, [row] * 30))) == 1
+
+
+def test_count_of_a_sign_that_is_no_letter_is_the_same_each_time(ifeval):
+    """IFEval counts one of 52 letters, drawn at random, in place of "!"; 26 of them are in a-m."""
+    kwargs = [{"let_relation": "at least", "letter": "!", "let_frequency": 1}]
+    row = {"instruction_id_list": ["keywords:letter_frequency"], "kwargs": kwargs}
+    state = random.getstate()
+    assert len(set(values("verifier:ifeval", ["abcdefghijklm"] * 30, [row] * 30))) == 1
+    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(
