@@ -92,10 +92,18 @@ def open_claim(connection: sa.Connection, annotator: str, claim_id: int) -> Clai
 
 
 def has_place(connection: sa.Connection, row: ClaimRow, overlap: int, leases: Leases) -> bool:
-    """Whether a submission counts; an expired claim takes the place if it is still free."""
-    if row.state == LIVE or row.purpose != LABEL:
+    """Whether a submission counts; an expired claim takes the place if it is still free.
+
+    It does not count if a file brought a label of its annotator while the page showed the item.
+    """
+    if row.purpose != LABEL:
         return True
-    return take_place(connection, row, overlap, leases)
+    if row.state != LIVE:
+        return take_place(connection, row, overlap, leases)
+    if claim_queries.has_label(connection, row.annotator, row.item_id):
+        queries.add_taken(connection, row.item_id, -1)
+        return False
+    return True
 
 
 def take_place(connection: sa.Connection, row: ClaimRow, overlap: int, leases: Leases) -> bool:

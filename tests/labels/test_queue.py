@@ -176,6 +176,16 @@ def test_lease_that_has_run_out_blocks_no_label_by_rest(store):
     assert [tuple(label.ranks) for label in store.labels()] == [(1, 2)]
 
 
+def test_label_is_late_if_a_file_brought_one_while_the_page_showed_the_item(store):
+    """Of three places a file gives Ann one; her page's is free again, for Bob and Cat."""
+    queue = queue_of(store, 1, overlap=3)
+    claim = queue.next("ann")
+    store.submit_many([Label(item_id=1, annotator="ann", ranks=(1, 2))])
+    assert queue.submit("ann", claim.id, judgment((2, 1)), request_key="1")[0] == "late"
+    assert [label_all(queue, name) for name in ("ann", "bob", "cat", "dan")] == [[], [1], [1], []]
+    assert [tuple(one.ranks) for one in store.labels() if one.annotator == "ann"] == [(1, 2)]
+
+
 def test_lease_that_has_run_out_takes_no_place_from_an_older_page(store):
     """Ann's claim expired and Bob got the item; his lease has run out too when she submits."""
     clock = Clock()
