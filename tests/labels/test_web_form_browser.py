@@ -9,7 +9,7 @@ from rlhf.labels.form_config import FormConfig, load_form
 from rlhf.labels.records import Candidate
 from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import WebConfig
-from tests.browsing import done, press
+from tests.browsing import done, press, wait_until
 from tests.labels.forms import FORM
 from tests.labels.page import PAIRS, PHONE, focused
 from tests.labels.web_server import candidates, serving
@@ -148,6 +148,31 @@ def test_page_loads_a_form_that_changed_and_keeps_what_was_entered(tmp_path, ope
         [label] = site.store.labels()
         assert (label.form_version, label.extra["comment"]) == (2, "a comment")
         assert label.extra["criteria"] == {"why": "the May one"}
+
+
+def test_draft_that_is_saved_while_a_changed_form_loads_stays(tmp_path, open_page):
+    """The page reads the item, saves its draft, and only then shows the item with the new form."""
+    drafts, forms = [], []
+    with serving(tmp_path, PAIRS) as site:
+        page = open_page(site, "ann")
+        page.route("**/api/draft", lambda route: drafts.append(route))
+        press(page, "2", "c")
+        page.keyboard.type("a comment")
+        press(page, "Escape")
+        page.route("**/api/form", lambda route: forms.append(route))
+        site.app._app = create_app(site.queue, WebConfig(form=FormConfig(overall=False)))._app
+        press(page, "Enter")
+        wait_until(lambda: forms or page.wait_for_timeout(20))
+
+        def is_saved() -> bool:
+            while drafts:
+                drafts.pop(0).continue_()
+            return page.evaluate("() => sessionStorage.getItem('rlhf-label-draft') === null")
+
+        wait_until(is_saved)
+        forms[0].continue_()
+        page.locator("#status.problem", has_text="form has changed").wait_for()
+        assert page.locator("#comment").input_value() == "a comment"
 
 
 def test_passages_are_marked_by_touch(tmp_path, open_page):

@@ -7,9 +7,10 @@ const SAVE_DELAY = 250; // milliseconds
 const RETRY_DELAY = 3000; // after a failed save
 let timer = null;
 let unsaved = null;
+let newest = null; // what was entered last, saved or not
 
 export function keep(claim, form, seconds) {
-  unsaved = { claim, form, seconds };
+  newest = unsaved = { claim, form, seconds };
   sessionStorage.setItem(DRAFT, JSON.stringify(unsaved));
   clearTimeout(timer);
   timer = setTimeout(save, SAVE_DELAY);
@@ -35,12 +36,13 @@ export async function save() {
 // The claim has ended.
 export function drop() {
   clearTimeout(timer);
-  unsaved = null;
+  newest = unsaved = null;
   sessionStorage.removeItem(DRAFT);
 }
 
-// The form of this claim that was not saved before a reload, if there is one.
-export function unsavedForm(claim) {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+// The form of this claim as it was entered in this window, or before a reload and not saved. It goes
+// before the server's: that may have been read before the newest draft was saved.
+export function enteredForm(claim) {
+  const draft = newest ?? JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
   return draft?.claim === claim ? draft.form : null;
 }

@@ -39,8 +39,8 @@ function showEmpty(state) {
 function showNewItem(item) {
   const { settings } = page;
   const count = item.answers.length;
-  const unsaved = draft.unsavedForm(item.claim);
-  page.form = criteria.withKnownFields(formOf(unsaved ?? item.draft, count), settings);
+  const entered = draft.enteredForm(item.claim);
+  page.form = criteria.withKnownFields(formOf(entered ?? item.draft, count), settings);
   page.current = Math.max(0, nextUnranked(page.form, count - 1));
   page.confirmed = false;
   byId("qualification").hidden = !item.is_qualification;
@@ -56,7 +56,7 @@ function showNewItem(item) {
   select(page.current, false);
   showStatus("");
   announce(`Next item, ${count} responses`);
-  if (unsaved) formChanged();
+  if (entered) formChanged();
   if (item.guideline !== guidelineVersion()) loadGuideline();
 }
 
