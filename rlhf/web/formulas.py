@@ -19,6 +19,10 @@ from markdown_it.utils import EnvType, OptionsDict
 MAX_FORMULA = 2000  # characters; a longer formula is shown as its source
 _CLOSING = {r"\(": r"\)", r"\[": r"\]", "$$": "$$", "$": "$"}
 _ENVIRONMENT = re.compile(r"\\begin\{((?:equation|align|gather|multline)\*?)\}")
+# The converter knows `align*`, also within a formula, but not `aligned`.
+_ALIGNED = re.compile(r"\\(begin|end)\{aligned\}(?:\[[tcb]\])?")
+# Browsers differ in whether they draw an enclosure; text.css draws all of them.
+_ENCLOSURE = re.compile(r'<menclose notation="([a-z ]+)">|</menclose>')
 _PUNCTUATION = ("", ".", ",", ";", ":")  # what may follow a formula on its last line
 # As in pandoc: a price is no formula. `$5 and $6`: the second $ follows a space; `$5-$6`: a digit
 # follows it; `US$5`: a letter precedes the first.
@@ -39,9 +43,15 @@ def mathml(formula: str, *, display: bool) -> str | None:
     if len(formula) > MAX_FORMULA:
         return None
     try:
-        return convert(formula, display="block" if display else "inline")
+        known = _ALIGNED.sub(r"\\\1{align*}", formula)
+        converted = convert(known, display="block" if display else "inline")
     except Exception:  # models write anything, and the converter raises many kinds of errors
         return None
+    return _ENCLOSURE.sub(_enclosing_row, converted)
+
+
+def _enclosing_row(tag: re.Match[str]) -> str:
+    return f'<mrow class="{tag[1]}">' if tag[1] else "</mrow>"
 
 
 def _inline_formula(state: StateInline, silent: bool) -> bool:

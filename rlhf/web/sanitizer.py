@@ -9,7 +9,7 @@ from rlhf.web.code_colors import CODE_CLASSES
 FORMULA_TAGS = {
     *("math", "mrow", "mi", "mo", "mn", "ms", "mtext", "mspace", "mstyle", "mpadded", "mphantom"),
     *("mfrac", "msqrt", "mroot", "msub", "msup", "msubsup", "munder", "mover", "munderover"),
-    *("mtable", "mtr", "mtd", "menclose", "mmultiscripts", "mprescripts", "none"),
+    *("mtable", "mtr", "mtd", "mmultiscripts", "mprescripts", "none"),
 }
 TAGS = {
     *("p", "br", "hr", "strong", "em", "del", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
@@ -27,6 +27,7 @@ _AUTO = {"dir": {"auto"}}
 _ALIGNED = {"align": {"left", "center", "right"}}
 _BLOCKS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table")
 _YES_NO = {"true", "false"}
+_DIAGONALS = ("updiagonalstrike", "downdiagonalstrike")
 # Only these values: with other sizes and colours a formula could cover what is next to it.
 VALUES: dict[str, dict[str, set[str]]] = {
     **dict.fromkeys(_BLOCKS, _AUTO),
@@ -48,7 +49,7 @@ VALUES: dict[str, dict[str, set[str]]] = {
     "mtd": {"columnalign": {"left", "center", "right"}},
     "mtable": {"displaystyle": _YES_NO},
     "mstyle": {"displaystyle": _YES_NO, "scriptlevel": {"0", "1", "2"}},
-    "menclose": {"notation": {"box", "updiagonalstrike", "downdiagonalstrike"}},
+    "mrow": {"class": {"box", "horizontalstrike", *_DIAGONALS, " ".join(_DIAGONALS)}},
 }
 
 

@@ -80,7 +80,7 @@ def test_differences_between_responses_are_marked(tmp_path, open_page):
 def test_texts_of_all_kinds_fit_and_can_be_read(tmp_path, open_page):
     rows = "| animal | sound | number |\n|---|:-:|--:|\n| " + "supercalifragilistic " * 2
     texts = [
-        r"So \[ \frac{1}{2} + x^2 \] and $y$.",
+        r"So \[ \frac{1}{2} + x^2 \] and $y$, \(\cancel{a} \boxed{42}\).",
         "שלום, API (2020) הוא ממשק.\n\n- אחת\n- שתיים",
         rows + "| meow | 123456789 |",
         "def f(x):\n    return x",
@@ -90,6 +90,10 @@ def test_texts_of_all_kinds_fit_and_can_be_read(tmp_path, open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.locator("#conversation math").count() == 1
         assert page.locator(".card mfrac").bounding_box()["height"] > 15
+        drawn = "(node, name) => getComputedStyle(node)[name]"
+        assert page.locator(".card .box").evaluate(drawn, "borderTopWidth") == "1px"
+        strike = page.locator(".card .updiagonalstrike").evaluate(drawn, "backgroundImage")
+        assert "linear-gradient" in strike
         directions = "nodes => nodes.map((node) => getComputedStyle(node).direction)"
         hebrew = page.locator(".card", has_text="ממשק").locator(".text > *")
         assert hebrew.evaluate_all(directions) == ["rtl", "rtl"]

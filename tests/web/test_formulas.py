@@ -52,6 +52,32 @@ def test_value_of_a_formula():
     assert "&amp;" not in html
 
 
+@pytest.mark.parametrize(
+    ("before", "place", "after"), [("", "", ""), (r"\left\{", "[t]", r"\right.")]
+)
+def test_aligned_lines_within_a_formula_are_a_table(before, place, after):
+    """Two lines of two cells; the `&` between them is not shown."""
+    lines = rf"\begin{{aligned}}{place} a &= b \\ c &= d \end{{aligned}}"
+    html = mathml(before + lines + after, display=True)
+    assert (html.count("<mtr>"), html.count("<mtd")) == (2, 4)
+    assert "&<" not in html
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("boxed", "box"),
+        ("cancel", "updiagonalstrike"),
+        ("xcancel", "updiagonalstrike downdiagonalstrike"),
+        ("sout", "horizontalstrike"),
+    ],
+)
+def test_boxes_and_strikes_are_rows_with_a_class(command, name):
+    """Firefox draws <menclose>, and Chromium does not: with CSS for it Firefox drew two boxes."""
+    html = render(rf"\(\{command}{{42}}\)")
+    assert f'<mrow class="{name}"><mrow><mn>42</mn></mrow></mrow>' in html
+
+
 def test_text_after_a_formula_is_kept():
     assert render("\\[x\\].").rstrip().endswith("</math>.</p>")
     assert "and more" in render("\\[x\\] and more")
