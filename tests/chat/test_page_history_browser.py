@@ -110,6 +110,19 @@ def test_settings_and_draft_survive_a_reload(tmp_path, models, open_chat):
         assert page.locator("#temperature-value").text_content() == "1.50"
 
 
+def test_fields_of_the_settings_do_not_overlap(tmp_path, models, open_chat):
+    """Also where the browser's text fields are wider than a column, as with larger text."""
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        page.locator(".settings").evaluate("node => { node.style.fontSize = '20px'; }")
+        ends = page.locator(".settings input:not([type=range])").evaluate_all(
+            """(nodes) => nodes.map((node) => [node.getBoundingClientRect().right,
+                node.parentElement.getBoundingClientRect().right])"""
+        )
+        assert len(ends) == 3
+        assert all(field <= column + 1 for field, column in ends), ends
+
+
 def test_conversations_are_kept_found_renamed_exported_and_deleted(tmp_path, models, open_chat):
     with serving(tmp_path, models, limits=LIMITS) as site:
         page = open_chat(site)
