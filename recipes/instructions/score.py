@@ -4,6 +4,12 @@
         --num_responses 1 --temperature 0 --max_new_tokens 768
     python recipes/instructions/score.py before=before.jsonl after=after.jsonl
 
+A second table has the kinds of constraints. `rlhf evaluate --suite` keeps prompts and responses:
+give it the rows of the prompts too, and name the models as in that run.
+
+    python recipes/instructions/score.py before=runs/ifeval/suite_answers.jsonl \\
+        after=runs/ifeval/suite_answers.jsonl --rows ifeval.jsonl
+
 Rows of IFEval (a column instruction_id_list) are checked by the benchmark's own checks, which need
 `pip install 'rlhf[ifeval]'`, and `python -m nltk.downloader punkt_tab` or a copy of NLTK's data in
 $NLTK_DATA; rows of prompts.py by our own. The first file is the baseline: differences are paired by
@@ -14,7 +20,9 @@ import argparse
 import json
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +36,14 @@ from rlhf.rewards.verifiers.ifeval import check_ifeval, followed_instructions
 Row: TypeAlias = Mapping[str, Any]
 Met: TypeAlias = Sequence[Sequence[bool]]
 """By prompt: whether each of its constraints is met."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The responses of a model, by prompt, and what they meet by each kind of check."""
+
+    rows: Sequence[Row]
+    met: Mapping[str, Met]
 
 
 def check_benchmark(rows: Sequence[Row], place: str) -> dict[str, Met]:
@@ -75,26 +91,79 @@ def median_words(rows: Sequence[Row]) -> float:
     return statistics.median(len(row["responses"][0].split()) for row in rows)
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a file of `rlhf sample`, in order of their prompts."""
+def kinds_of(row: Row) -> list[str]:
+    """The kind of each constraint of a row."""
+    if "instruction_id_list" in row:
+        return list(row["instruction_id_list"])
+    return [constraint["kind"] for constraint in row["constraints"]]
+
+
+def read(path: Path, model: str, asked: Mapping[str, Row]) -> list[Row]:
+    """The rows of a file of responses, in order of their prompts.
+
+    Args:
+        path: written by `rlhf sample` or `rlhf evaluate --suite`.
+        model: whose responses, where the file has those of several.
+        asked: rows with the constraints, by prompt; empty if the file has them.
+    """
     # Bytes: a response may contain U+2028, which ends a line of a str and not in JSON.
     rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    rows = [row for row in rows if row.get("model", model) == model]
+    if asked:
+        rows = [{**asked[row["prompt"]], **row} for row in rows]
     return sorted(rows, key=lambda row: json.dumps(row["prompt"]))
 
 
-def table(checked: Mapping[str, Mapping[str, Met]], words: Mapping[str, float]) -> list[str]:
-    """Markdown rows, one for each file and kind of check."""
+def read_asked(path: Path | None) -> dict[str, Row]:
+    """The rows of a file, by prompt; none without a file."""
+    rows = map(json.loads, path.read_bytes().splitlines()) if path else ()
+    return {row["prompt"]: row for row in rows}
+
+
+def table(scored: Mapping[str, Scored]) -> list[str]:
+    """Markdown rows, one for each model and kind of check."""
     lines = [
         "| responses | check | prompts | constraints | gain, prompts | words, median |",
         "|---|---|---|---|---|---:|",
     ]
-    baseline = next(iter(checked.values()))
-    for name, kinds in checked.items():
-        for kind, met in kinds.items():
-            compared = "" if kinds is baseline else points(gain(met, baseline[kind]), sign="+")
+    baseline = next(iter(scored.values()))
+    for name, model in scored.items():
+        words = f"{median_words(model.rows):g}"
+        for check, met in model.met.items():
+            own = model is baseline
+            compared = "" if own else points(gain(met, baseline.met[check]), sign="+")
             cells = [points(prompt_accuracy(met)), points(constraint_accuracy(met)), compared]
-            lines.append(f"| {name} | {kind} | {' | '.join(cells)} | {words[name]:g} |")
+            lines.append(f"| {name} | {check} | {' | '.join(cells)} | {words} |")
     return lines
+
+
+def table_of_kinds(scored: Mapping[str, Scored]) -> list[str]:
+    """Markdown rows, one for each kind of constraint: how often asked, and met by each model.
+
+    Strict checks count, where there are strict and loose ones.
+    """
+    rows = next(iter(scored.values())).rows
+    asked = Counter(kind for row in rows for kind in kinds_of(row))
+    counts = [_met_by_kind(model) for model in scored.values()]
+    lines = [
+        f"| constraint | asked | {' | '.join(scored)} |",
+        f"|---|---:|{'---:|' * len(scored)}",
+    ]
+    for kind in sorted(asked):
+        cells = [str(count[kind]) for count in (asked, *counts)]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def _met_by_kind(model: Scored) -> Counter[str]:
+    met = next(iter(model.met.values()))
+    pairs = zip(model.rows, met, strict=True)
+    return Counter(
+        kind
+        for row, each in pairs
+        for kind, is_met in zip(kinds_of(row), each, strict=True)
+        if is_met
+    )
 
 
 def points(estimate: Estimate, sign: str = "") -> str:
@@ -104,28 +173,32 @@ def points(estimate: Estimate, sign: str = "") -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--rows", type=Path, help="rows of the prompts, if FILE has no constraints")
     options = parser.parse_args(argv)
-    checked: dict[str, Mapping[str, Met]] = {}
-    words: dict[str, float] = {}
+    asked = read_asked(options.rows)
+    scored: dict[str, Scored] = {}
     prompts: list[str] = []
     for item in options.files:
-        name, _, path = item.partition("=")
-        if not Path(path or name).is_file():
-            parser.error(f"{path or name} is not a file; make it with rlhf sample.")
-        rows = read(Path(path or name))
+        name, _, file = item.partition("=")
+        path = Path(file or name)
+        if not path.is_file():
+            parser.error(f"{path} is not a file; make it with rlhf sample.")
+        rows = read(path, name, asked)
         of_file = [json.dumps(row["prompt"]) for row in rows]
         if prompts and of_file != prompts:
             parser.error(f"{item}: its prompts differ from those of the first file.")
-        prompts, words[name] = of_file, median_words(rows)
+        prompts = of_file
         try:
             is_ifeval = "instruction_id_list" in rows[0]
-            checked[name] = check_benchmark(rows, name) if is_ifeval else check_own(rows)
+            scored[name] = Scored(
+                rows, check_benchmark(rows, name) if is_ifeval else check_own(rows)
+            )
         except ConfigError as error:
             parser.error(str(error))
-    print("\n".join(table(checked, words)))
+    print("\n".join([*table(scored), "", *table_of_kinds(scored)]))
     return 0
 
 

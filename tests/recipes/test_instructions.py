@@ -206,12 +206,26 @@ def test_score_prints_shares_the_paired_gain_and_words(tmp_path, capsys):
 
     score_main([f"before={tmp_path / 'before'}", f"after={tmp_path / 'after'}"])
 
-    before, after = capsys.readouterr().out.splitlines()[2:]
+    printed = capsys.readouterr().out.splitlines()
+    before, after = printed[2:4]
+    assert printed[-2:] == ["| lowercase | 2 | 1 | 2 |", "| no_commas | 2 | 1 | 2 |"]
     # before: 1 of 2 prompts, 2 of 4 constraints; after: all; the gains by prompt are 1 and 0
     assert before.startswith("| before | own | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |")
     assert after.startswith("| after | own | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +50.0")
     assert before.endswith("| 1.5 |")  # the median of 2 words and 1
     assert after.endswith("| 1 |")
+
+
+def test_score_takes_the_answers_of_a_suite_with_the_rows_of_its_prompts(tmp_path, capsys):
+    row = {"prompt": "p", "constraints": [{"kind": "no_commas", "values": []}]}
+    (tmp_path / "rows").write_text(json.dumps(row))
+    answers = [{"model": name, "prompt": "p", "responses": [name]} for name in ("a, b", "a")]
+    (tmp_path / "answers").write_text("\n".join(map(json.dumps, answers)))
+
+    files = [f"{name}={tmp_path / 'answers'}" for name in ("a, b", "a")]
+    score_main([*files, "--rows", str(tmp_path / "rows")])
+
+    assert capsys.readouterr().out.splitlines()[-1] == "| no_commas | 1 | 0 | 1 |"
 
 
 def test_score_rejects_files_of_other_prompts(tmp_path):
