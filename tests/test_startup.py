@@ -78,6 +78,8 @@ def test_help_imports_nothing_heavy(command):
         "sample --promts p --model m --output o",
         "sample --prompts no.jsonl --model . --output o.jsonl",
         "sample --prompts o/p --model . --output o.jsonl --chat_template_kwargs []",
+        "sample --prompts . --server 127.0.0.1:8000/v1 --output o.jsonl",
+        "sample --prompts . --server http://127.0.0.1:9/v1 --output o.jsonl",
         "serve --no_such_option",
         "serve ./no-such-model",
         "serve . --host 0.0.0.0",

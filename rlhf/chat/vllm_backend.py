@@ -193,8 +193,10 @@ class VLLMBackend:
         except Rejected as error:
             raise GenerationFailed(f"the vLLM server {address} rejects it: {error}") from error
         except (Unreachable, ValueError) as error:
-            place = f"; its log is {log}" if log else ""
-            raise GenerationFailed(f"the vLLM server {address} was lost: {error}{place}") from error
+            step = f"see {log}, and start rlhf serve again" if log else "start it again"
+            raise GenerationFailed(
+                f"the vLLM server {address} was lost ({error}); {step}"
+            ) from error
 
     @contextlib.contextmanager
     def _understood(self) -> Iterator[None]:

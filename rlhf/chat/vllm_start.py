@@ -13,7 +13,6 @@ from rlhf.data.tokenization.chat import prompt_text
 from rlhf.errors import CheckpointError
 from rlhf.models.memory import count_parameters
 from rlhf.rollouts.config import RolloutConfig
-from rlhf.rollouts.http import request
 from rlhf.rollouts.server import Server, check_tokens, connected, started, wait_until_ready
 
 # The page lists up to 50 tokens. Log-probs stay those at temperature 1, vLLM's default.
@@ -64,7 +63,7 @@ def vllm_backend(
     """
     if config.rollout_server is not None:
         server = connected(config.rollout_server)
-        positions = _positions_of(server)
+        positions = server.max_length
     else:
         positions = max_length
         server = started(
@@ -86,16 +85,12 @@ def vllm_backend(
         server.close()
         raise
     limits = [limit for limit in (model.positions, positions) if limit is not None]
-    served = replace(
-        model,
-        positions=min(limits, default=None),
-        facts=(*model.facts, f"vLLM at {server.address} serves it as {server.model}"),
-    )
+    positions = min(limits, default=None)
+    served = replace(model, positions=positions, facts=(*model.facts, _fact(server)))
     return VLLMBackend(served, server, slots=slots, waiting=waiting)
 
 
-def _positions_of(server: Server) -> int | None:
-    """Tokens that the server takes for prompt and response together, if it tells."""
-    answer = request(server.address, "/v1/models", timeout=60)
-    length = answer["data"][0].get("max_model_len")
-    return length if isinstance(length, int) else None
+def _fact(server: Server) -> str:
+    """What the server serves; only a person can tell whether a folder there is the one here."""
+    fact = f"vLLM at {server.address} serves it as {server.model}"
+    return f"{fact}, loaded from {server.root}" if server.root else fact

@@ -9,6 +9,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.files.read import is_local
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import STATUS_DONE, ConfigError
+from rlhf.rollouts.chat_server import served_models
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.config_keys import as_bool
 from rlhf.runtime.paths import check_output_file
@@ -23,6 +24,8 @@ def main(argv: Sequence[str]) -> int:
     check_output_file(Path(options.output))
     is_local(options.prompts)  # raises for a path that does not exist
     parse_template_kwargs(options.chat_template_kwargs)
+    if options.server is not None:
+        served_models(options.server, options.model)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.labels.sample_command import sample
 

@@ -13,7 +13,7 @@ from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.records import Candidate
 from rlhf.labels.remote_candidates import sample_from_server
 from rlhf.manifest import write_atomically
-from rlhf.rollouts.sample_journal import SUFFIX
+from rlhf.rollouts.sample_journal import SUFFIX, has_samples
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 
 
@@ -26,7 +26,7 @@ def sample(args: argparse.Namespace) -> None:
     rejects = output.parent / REJECTS
     bad_rows = BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None
     journal_file = output.with_name(output.name + SUFFIX)
-    if journal_file.is_file():
+    if has_samples(journal_file):
         console.print(f"continuing with the responses in {journal_file}")
     try:
         candidates = _sampled(args, bad_rows, journal_file)

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.errors import ConfigError, TrainingError
-from rlhf.rollouts.http import request
+from rlhf.rollouts.http import NoModels, listed_models, request
 from rlhf.runtime.http import Rejected
 from rlhf.types import Prompt, Tools
 
 AT_ONCE = 16  # requests that wait for an answer
 ATTEMPTS = 5
 BUSY = (429, 500, 502, 503, 504)  # statuses after which a request is repeated
+NOT_ALLOWED = (401, 403)
 KEY = "OPENAI_API_KEY"
-SECONDS_TO_LIST = 60.0
 EXAMPLE = "http://127.0.0.1:8000/v1"
 
 Job = TypeVar("Job")
@@ -93,19 +93,17 @@ def served_models(address: str, names: Sequence[str]) -> list[ServedModel]:
 
 def _listed_models(address: str) -> list[str]:
     try:
-        answer: Any = request(address, "/models", timeout=SECONDS_TO_LIST, key=os.environ.get(KEY))
-        names = [str(each["id"]) for each in answer["data"]]
-    except (TrainingError, Rejected, LookupError, TypeError) as error:
-        # The reason alone: the advice of a TrainingError is for a run that has begun.
-        reason = error.__cause__ or error
+        models = listed_models(address, "/models", key=os.environ.get(KEY))
+    except NoModels as error:
+        step = f"use its whole address, such as {EXAMPLE}"
+        if error.status is None:
+            step = f"start it, or {step}"
+        elif error.status in NOT_ALLOWED:
+            step = f"set ${KEY} to the key of the API"
         raise ConfigError(
-            f"the server {address} lists no models ({reason}); start it, use its whole address, "
-            f"such as {EXAMPLE}, and check ${KEY}.",
-            code="engine-lost",
+            f"the server {address} lists no models ({error}); {step}.", code="engine-lost"
         ) from error
-    if not names:
-        raise ConfigError(f"the server {address} serves no model.", code="engine-lost")
-    return names
+    return [str(each["id"]) for each in models]
 
 
 def respond(
@@ -176,11 +174,20 @@ def _answer(served: ServedModel, content: Mapping[str, object]) -> Any:
             if error.status not in BUSY or attempt + 1 == ATTEMPTS:
                 raise TrainingError(
                     f"the server {served.address} rejects a request to {served.model}: {error}; "
-                    f"check its address, its models and ${KEY}.",
+                    f"{_next_step(error.status)}.",
                     code="engine-lost",
                 ) from error
         time.sleep(2.0**attempt)
     raise AssertionError("not reached")
+
+
+def _next_step(status: int) -> str:
+    """What to do after a request was rejected with this status."""
+    if status in NOT_ALLOWED:
+        return f"set ${KEY} to the key of the API"
+    if status in BUSY:
+        return f"it was asked {ATTEMPTS} times; see its log, and repeat the command later"
+    return "change what the server names: most often the lengths, another setting or the prompt"
 
 
 def _read(answer: Any) -> ServedResponse:

@@ -72,6 +72,14 @@ def check_rollouts(config: RolloutConfig) -> None:
                 "http://127.0.0.1:8000.",
                 code="bad-value",
             )
+        # An OpenAI-compatible API has it, as in `rlhf sample --server`.
+        whole = config.rollout_server.rstrip("/")
+        if whole.endswith("/v1"):
+            raise ConfigError(
+                f"rollout_server={config.rollout_server}: the engine uses vLLM's other addresses "
+                f"too; leave /v1 out: {whole.removesuffix('/v1')}.",
+                code="bad-value",
+            )
     if config.rollout_tensor_parallel < 1:
         raise ConfigError(
             f"rollout_tensor_parallel={config.rollout_tensor_parallel}; use 1 or more.",

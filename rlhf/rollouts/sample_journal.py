@@ -26,7 +26,7 @@ class SampleJournal(Generic[T]):
     Args:
         path: the file; None keeps the samples in memory only.
         settings: what the samples depend on.
-        log: told that a file of other settings is replaced; without it such a file raises.
+        log: told that samples of other settings are replaced; without it such a file raises.
         instead: what the user may do instead of continuing a file of other settings.
 
     Raises:
@@ -96,6 +96,9 @@ class SampleJournal(Generic[T]):
             return
         whole, length = _whole_lines(path.read_bytes())
         first, *lines = whole or [settings]
+        if first != settings and not lines:  # the first request failed: nothing would be lost
+            path.unlink()
+            return
         if first != settings:
             found = f"{path} has responses that were sampled with {_difference(first, settings)}; "
             if log is None:
@@ -125,6 +128,11 @@ def _whole_lines(content: bytes) -> tuple[list[Any], int]:
         values.append(value)
         length += len(line)
     return values, length
+
+
+def has_samples(path: Path) -> bool:
+    """Whether an interrupted command left samples in this file."""
+    return path.is_file() and len(_whole_lines(path.read_bytes())[0]) > 1
 
 
 def model_version(model: str) -> str:

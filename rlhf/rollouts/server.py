@@ -17,7 +17,7 @@ import torch
 
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.rollouts.config import RolloutConfig
-from rlhf.rollouts.http import request
+from rlhf.rollouts.http import NoModels, listed_models, request
 from rlhf.runtime.http import Rejected
 from rlhf.runtime.launcher import own_environment
 
@@ -31,8 +31,10 @@ GIB = 2**30
 class Server:
     """Address and model of a server; its process where this process started it."""
 
-    address: str
+    address: str  # without a slash at its end
     model: str
+    root: str = ""  # folder or hub id that the server loaded, if it tells
+    max_length: int | None = None  # of prompt and response together, in tokens, if it tells
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
 
@@ -64,21 +66,29 @@ class Server:
 
 
 def connected(address: str) -> Server:
-    """A server that runs already.
+    """A server that runs already, with the first model that it lists.
 
     Raises:
         ConfigError: it cannot be reached, or serves no model.
     """
+    address = address.rstrip("/")
     try:
-        models = request(address, "/v1/models", timeout=60)
-        model = str(models["data"][0]["id"])
-    except (TrainingError, Rejected, KeyError, TypeError, LookupError) as error:
+        [model, *_] = listed_models(address, "/v1/models")
+    except NoModels as error:
+        step = "start vLLM, or leave the key out and the run starts one"
+        if error.status in (401, 403):
+            step = "start vLLM without --api-key"
         raise ConfigError(
-            f"rollout_server={address}: no model is served there ({error}); start vLLM, or leave "
-            "the key out and the run starts one.",
+            f"rollout_server={address}: no model is served there ({error}); {step}.",
             code="engine-lost",
         ) from error
-    return Server(address=address, model=model)
+    length = model.get("max_model_len")
+    return Server(
+        address=address,
+        model=str(model["id"]),
+        root=str(model.get("root") or ""),
+        max_length=length if isinstance(length, int) else None,
+    )
 
 
 def started(

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator
@@ -101,9 +102,16 @@ def _answer(
     except urllib.error.HTTPError as error:
         raise _rejected(error) from error
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error) or type(error).__name__
         timed_out = isinstance(error, TimeoutError)
-        raise Unreachable(str(reason), timed_out=timed_out) from error
+        raise Unreachable(_reason(error), timed_out=timed_out) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection; urllib wraps what the socket raised."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLCertVerificationError):
+        return f"it does not answer as an https server; try http:// ({reason})"
+    return str(reason) or type(reason).__name__
 
 
 def _rejected(error: urllib.error.HTTPError) -> Rejected:

@@ -108,6 +108,15 @@ def test_refusal_of_an_earlier_turn_is_its_text(http):
     assert tokens([{"type": "refusal", "refusal": "No."}]) == tokens("No.")
 
 
+def test_field_of_another_address_is_named_once(http):
+    """The nearest known field is the field itself."""
+    reply = http.post("/v1/completions", json=TEXT | {"messages": []})
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert error["param"] == "messages"
+    assert error["message"] == "messages is a field of other requests (got []); leave it out"
+
+
 @pytest.mark.parametrize(
     ("changes", "param", "message"),
     [

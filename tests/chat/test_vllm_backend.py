@@ -272,6 +272,9 @@ def test_server_limits_the_positions(folder, tmp_path):
     server = FakeServer(folder)
     backend = far_backend(folder, tmp_path, rollout_server=server.address)
     assert backend.model.positions == 256
+    assert backend.model.facts[-1] == (
+        f"vLLM at {server.address} serves it as served, loaded from runs/served"
+    )
     assert backend.model.vocab_size == load_chat_model(str(folder)).vocab_size
     backend.close()
     server.close()

@@ -16,10 +16,23 @@ class FakeChatServer:
         message: further fields of a response's message.
         choice: further fields of a response, next to its message.
         usage: of a response.
+        list_status: of the list of models.
+        listing: the whole JSON in place of the list of models.
     """
 
-    def __init__(self, statuses=(), answer=None, message=None, choice=None, usage=None):
+    def __init__(
+        self,
+        statuses=(),
+        answer=None,
+        message=None,
+        choice=None,
+        usage=None,
+        list_status=200,
+        listing=None,
+    ):
         self.statuses, self.answer, self.asked = list(statuses), answer, []
+        self.list_status = list_status
+        self.listing = {"data": [{"id": name} for name in NAMES]} if listing is None else listing
         self.message, self.choice, self.usage = message or {}, choice or {}, usage
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
@@ -42,7 +55,7 @@ class FakeChatServer:
 def _handler(server):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self._send(200, {"data": [{"id": name} for name in NAMES]})
+            self._send(server.list_status, server.listing)
 
         def do_POST(self):
             content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

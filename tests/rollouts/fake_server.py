@@ -55,7 +55,7 @@ class FakeServer:
         if path in self.missing:
             return 404, {"detail": "Not Found"}
         if path == "/v1/models":
-            return 200, {"data": [{"id": "served", "max_model_len": 256}]}
+            return 200, {"data": [{"id": "served", "root": "runs/served", "max_model_len": 256}]}
         if path == "/tokenize":
             ids = self.chat.tokenizer(content["prompt"], add_special_tokens=False)["input_ids"]
             return 200, {"tokens": ids}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rlhf.rollouts import chat_server
 from rlhf.rollouts.chat_server import ServedModel, parse_served, respond, served_models
 from tests.errors import raises
 from tests.rollouts.fake_chat_server import FakeChatServer
@@ -38,6 +39,35 @@ def test_first_listed_model_is_the_default(serve):
     address = serve().address
     assert [each.model for each in served_models(address, [])] == ["first"]
     assert [each.model for each in served_models(address, ["y", "x"])] == ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("status", "step"),
+    [
+        (401, "set $OPENAI_API_KEY"),
+        (404, "; use its whole address, such as http://127.0.0.1:8000/v1"),
+    ],
+)
+def test_list_that_is_rejected_names_the_next_step(serve, status, step):
+    address = serve(list_status=status).address
+    with raises("engine-lost", address, status, step):
+        served_models(address, [])
+
+
+def test_https_to_a_plain_server_names_http(serve):
+    address = serve().address.replace("http:", "https:")
+    with raises("engine-lost", address, "try http://"):
+        served_models(address, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "step"), [(400, "the lengths"), (403, "set $OPENAI_API_KEY"), (503, "5 times")]
+)
+def test_rejected_request_names_the_next_step(serve, monkeypatch, status, step):
+    monkeypatch.setattr(chat_server.time, "sleep", lambda seconds: None)
+    server = serve(statuses=[status] * 5)
+    with raises("engine-lost", server.address, status, step):
+        response_of(server)
 
 
 def test_response_has_the_servers_length_and_end(serve):

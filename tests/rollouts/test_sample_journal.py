@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlhf.rollouts.sample_journal import SampleJournal, model_version
+from rlhf.rollouts.sample_journal import SampleJournal, has_samples, model_version
 from tests.errors import raises
 
 
@@ -36,6 +36,18 @@ def test_journal_of_other_settings_is_replaced_where_that_is_logged(tmp_path):
     assert "seed=1" in logged[0]
     with SampleJournal(path, {"seed": 2, "models": ["a"]}, logged.append) as journal:
         assert (journal.get(1, 0), journal.num_samples, len(logged)) == ([{"kl": 0.1}], 1, 1)
+
+
+def test_file_without_samples_does_not_hold_the_next_command_up(tmp_path):
+    """A server rejected the first request, and the settings were corrected."""
+    path = tmp_path / "j"
+    SampleJournal(path, {"max_new_tokens": 5000}).__exit__()
+    assert not has_samples(path)
+    with SampleJournal(path, {"max_new_tokens": 50}) as journal:
+        journal.add(0, 0, ["a"])
+    assert has_samples(path)
+    with raises("other-run", "max_new_tokens=50"):
+        SampleJournal(path, {"max_new_tokens": 5000})
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "chat_template.jinja", "config.json"])

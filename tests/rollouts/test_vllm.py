@@ -21,11 +21,27 @@ from rlhf.rollouts.server import Server, check_tokens, connected, server_command
 from rlhf.rollouts.vllm import VLLMEngine, completion_request, read_completion
 from rlhf.runtime import progress
 from tests.errors import raises
+from tests.rollouts.fake_chat_server import FakeChatServer
 from tests.rollouts.test_engines import batch_of
 
 SAMPLING = Sampling(
     max_new_tokens=4, temperature=0.5, eos_token_ids=(7, 9), pad_token_id=0, seed=1, iteration=1
 )
+
+
+@pytest.fixture
+def serve_list():
+    """Starts a server that answers to /v1/models, and to nothing else that vLLM has."""
+    servers = []
+
+    def make(listing, **keys):
+        servers.append(FakeChatServer(listing=listing, **keys))
+        servers[-1].address = servers[-1].address.removesuffix("/v1")
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
 
 
 def engine_of(server, folder, **keys):
@@ -143,8 +159,29 @@ def test_slow_server_is_waited_for_with_progress_shown(make_server, tmp_path, mo
 
 
 def test_address_without_a_server_is_named():
-    with raises("engine-lost", "http://127.0.0.1:9"):
+    """With the advice of a run that has not begun alone."""
+    with raises("engine-lost", "http://127.0.0.1:9", "start vLLM") as caught:
         connected("http://127.0.0.1:9")
+    assert "repeat" not in str(caught.value)
+
+
+def test_server_is_known_by_its_first_model(serve_list):
+    """A slash at the end would make //v1/completions, which vLLM does not have."""
+    server = serve_list({"data": [{"id": "a", "root": "runs/a", "max_model_len": 96}, {"id": "b"}]})
+    made = connected(f"{server.address}/")
+    assert (made.address, made.model) == (server.address, "a")
+    assert (made.root, made.max_length) == ("runs/a", 96)
+
+
+@pytest.mark.parametrize("answer", [{"data": []}, {"data": [{}]}, {"data": 3}, [], "hello"])
+def test_server_without_models_is_named(serve_list, answer):
+    with raises("engine-lost", (address := serve_list(answer).address), "list of models"):
+        connected(address)
+
+
+def test_server_with_a_key_is_named(serve_list):
+    with raises("engine-lost", (address := serve_list({}, list_status=401).address), "--api-key"):
+        connected(address)
 
 
 def test_server_with_another_tokenizer_is_named(make_server):
@@ -232,6 +269,11 @@ def test_ended_server_is_reported_with_its_log(tmp_path):
             "rollout_python",
         ),
         ({"rollout_engine": "vllm", "rollout_server": "x:8000"}, "bad-value", "x:8000"),
+        (
+            {"rollout_engine": "vllm", "rollout_server": "http://x:8000/v1/"},
+            "bad-value",
+            "leave /v1 out: http://x:8000.",
+        ),
         ({"rollout_engine": "vllm", "rollout_memory_fraction": 1.5}, "bad-value", "1.5"),
         ({"rollout_engine": "vllm", "rollout_tensor_parallel": 0}, "bad-value", "0"),
     ],

@@ -124,6 +124,8 @@ def _extra_field(place: str, name: str, value: str) -> tuple[str, str]:
     advice = INSTEAD.get(name, "leave it out")
     if name in NEUTRAL or name in NEUTRAL_IN_MESSAGES or name in INSTEAD:
         return f"{place} is not supported (got {value}); {advice}", "unsupported_parameter"
+    if name in KNOWN:
+        return f"{place} is a field of other requests (got {value}); {advice}", "unknown_parameter"
     similar = difflib.get_close_matches(name, sorted(KNOWN), n=1)
     advice = f"did you mean {similar[0]}?" if similar else advice
     return f"{place} is an unknown field (got {value}); {advice}", "unknown_parameter"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rlhf.errors import RLHFError
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
 
@@ -89,6 +90,8 @@ class LiveSampling:
                 columns={"source": "live"},
             )
             return PromptState("ready", self._store.add_candidates([candidate])[0])
+        except RLHFError as error:  # whose message is written for people
+            return PromptState("failed", error=str(error))
         # An error of a model must not end the worker, which serves all annotators.
         except Exception as error:
             return PromptState("failed", error=f"{type(error).__name__}: {error}"[:300])

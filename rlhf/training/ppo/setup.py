@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlhf.data.files.memory import Data
+from rlhf.data.tokenization.chat import prompt_text
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import load_checked_tokenizer
@@ -14,6 +15,7 @@ from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
 from rlhf.rewards.spec import RewardSpec
 from rlhf.rollouts.environment import EnvironmentSpec, parse_environment
+from rlhf.rollouts.server import check_tokens, connected
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.provenance import stage_manifest
 from rlhf.training.ppo.config import PPOConfig
@@ -128,10 +130,10 @@ def check_run(
         environment: a class, where it does not come from the key of that name.
 
     Raises:
-        ConfigError: a source of the reward that does not load or answer, keys that this machine or
-            launch configuration does not support.
+        ConfigError: a source of the reward that does not load or answer, a rollout server that
+            does not answer, keys that this machine or launch configuration does not support.
         CheckpointError: models that do not fit together: altered files, other templates or stop
-            ids, a tokenizer larger than its model.
+            ids, a tokenizer larger than its model, a rollout server with another tokenizer.
         DataError: rows that cannot be used.
     """
     settings = replace(settings, model=at_revision(settings.model))
@@ -150,6 +152,7 @@ def check_run(
             max_prompt_length=settings.ppo.max_prompt_length,
         )
     check_reward_sources(rewards, settings.reward, chat, rows)
+    _check_rollout_server(settings.ppo, chat, rows.train[0])
     return PPOSetup(
         settings=settings,
         world_size=world_size,
@@ -162,6 +165,14 @@ def check_run(
         uses=rows.uses,
         environment=environment,
     )
+
+
+def _check_rollout_server(config: PPOConfig, chat: ChatTokenizer, row: PromptRow) -> None:
+    """Check a server that runs already. It may take minutes until the models are loaded."""
+    if config.rollout_server is not None:
+        text = prompt_text(chat, row.prompt, row.tools)
+        ids = chat.tokenizer(text, add_special_tokens=False)["input_ids"]
+        check_tokens(connected(config.rollout_server), [text], [ids])
 
 
 def check_models(

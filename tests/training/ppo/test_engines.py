@@ -112,6 +112,15 @@ def test_server_of_another_vocabulary_ends_the_run_before_a_rollout(folder, tmp_
     assert "/v1/completions" not in server.asked
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://127.0.0.1:9/"])
+def test_server_that_does_not_answer_ends_the_run_before_models_load(
+    folder, tmp_path, monkeypatch, address
+):
+    monkeypatch.setattr("rlhf.training.ppo.trainer.load_run", pytest.fail)
+    with raises("engine-lost", "rollout_server=http://127.0.0.1:9"):
+        trainer(folder, tmp_path / "run", rollout_engine="vllm", rollout_server=address)
+
+
 def test_lost_server_leaves_the_last_checkpoint(folder, tmp_path, serve):
     """A trial and four prompts an iteration: it is lost in the second one, after checkpoint-1."""
     keys = serve(die_after=6)
