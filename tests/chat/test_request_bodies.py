@@ -110,11 +110,12 @@ def test_refusal_of_an_earlier_turn_is_its_text(http):
 
 def test_field_of_another_address_is_named_once(http):
     """The nearest known field is the field itself."""
-    reply = http.post("/v1/completions", json=TEXT | {"messages": []})
+    reply = http.post("/v1/completions", json=TEXT | {"messages": [TURN]})
     assert reply.status_code == 400
     error = reply.json()["error"]
     assert error["param"] == "messages"
-    assert error["message"] == "messages is a field of other requests (got []); leave it out"
+    assert error["message"].startswith("messages is a field of other requests (got [")
+    assert error["message"].endswith("); leave it out")
 
 
 @pytest.mark.parametrize(

@@ -66,22 +66,33 @@ class Warnings:
         self.shown |= warnings.keys()
 
 
-def starting_warnings(step: int, metrics: Mapping[str, float], *, bf16: bool) -> dict[str, str]:
+def starting_warnings(
+    step: int, metrics: Mapping[str, float], *, bf16: bool, recomputed: bool = False
+) -> dict[str, str]:
     """Warnings where policy and sampler, or at step 1 policy and reference, differ.
 
     Before the first optimizer step of an iteration the trained policy equals the one that was
     sampled from; before the first of the run it equals the reference too. For tokens drawn from
     one distribution the mean ratio to any other is 1, so the KL has to be checked as well.
+
+    Args:
+        step: the iteration.
+        metrics: of the iteration.
+        bf16: whether the run computes in bf16.
+        recomputed: whether the log-probs were computed once more after sampling, so that the
+            sampler has no part in the difference.
     """
     warnings = {}
     ratio, kl, clipped = (metrics[f"first_{x}"] for x in ("ratio", "approx_kl", "clip_fraction"))
     limit, kl_limit, most_clipped = (1e-2, 1e-2, 1e-2) if bf16 else (1e-4, 1e-5, 0.0)
     if abs(ratio - 1) > limit or kl > kl_limit or clipped > most_clipped:
+        passes = "the pass that recomputes log-probs" if recomputed else "sampling"
+        weights = "" if recomputed else " or --importance_weight_cap 2"
         warnings["first_ratio"] = (
             f"the iteration starts with a mean ratio of {ratio:.5f}, an approx KL of {kl:.2g} and "
             f"{clipped:.2%} of the tokens clipped, not 1 ± {limit}, 0 ± {kl_limit} and "
-            f"{most_clipped:.0%}: sampling and training compute different log-probs; try --bf16 "
-            "false or --importance_weight_cap 2."
+            f"{most_clipped:.0%}: {passes} and training compute different log-probs; try --bf16 "
+            f"false{weights}."
         )
     limit = kl_limit
     if step == 1 and max(abs(metrics["kl_per_token"]), metrics["kl_k3_per_token"]) > limit:

@@ -222,7 +222,10 @@ class PPOTrainer:
             )
             clock.lap("seconds_update")
             self.progress = next_progress(self.progress, step, metrics, config)
-            self.warnings.show(step, starting_warnings(step, metrics, bf16=self.compute.bf16))
+            differences = starting_warnings(
+                step, metrics, bf16=self.compute.bf16, recomputed=config.recomputes_logprobs
+            )
+            self.warnings.show(step, differences)
             self.warnings.show(step, collapse_warnings(metrics, self.progress.baseline, config))
             last = step == config.num_steps
             evaluates = self.setup.evaluates and (last or step % config.eval_steps == 0)

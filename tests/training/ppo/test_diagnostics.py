@@ -110,6 +110,15 @@ def test_limits_at_the_start_depend_on_the_precision():
     assert starting_warnings(1, metrics, bf16=True) == {}
 
 
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_importance_weights_are_advised_against_the_sampler_alone(recomputed):
+    """They correct recomputed log-probs for the sampler; not two passes of one program."""
+    metrics = START | {"first_ratio": 1.0005}
+    (warning,) = starting_warnings(2, metrics, bf16=False, recomputed=recomputed).values()
+    assert ("importance_weight_cap" in warning) == (not recomputed)
+    assert "--bf16 false" in warning
+
+
 def test_kl_detects_a_shift_that_the_mean_ratio_hides():
     """Drawn from [0.5, 0.5], trained as [0.6, 0.4]: ratios 1.2 and 0.8, their mean 1, KL 0.0204."""
     sampled, trained = torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])

@@ -5,11 +5,20 @@ import json
 import pytest
 import torch
 
+from rlhf.rewards.spec import parse_rewards
 from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.setup import check_run
 from tests.errors import raises
 from tests.rollouts.fake_server import FakeServer
 from tests.tiny_models import make_model
-from tests.training.ppo.tiny_ppo import make_folder, scored_of, trainer, weights
+from tests.training.ppo.tiny_ppo import (
+    DEFAULTS,
+    make_folder,
+    scored_of,
+    settings,
+    trainer,
+    weights,
+)
 
 GAP = ("logprob_gap", "logprob_gap_max", "importance_weight", "effective_sample_size")
 
@@ -112,13 +121,28 @@ def test_server_of_another_vocabulary_ends_the_run_before_a_rollout(folder, tmp_
     assert "/v1/completions" not in server.asked
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://127.0.0.1:9/"])
-def test_server_that_does_not_answer_ends_the_run_before_models_load(
-    folder, tmp_path, monkeypatch, address
-):
-    monkeypatch.setattr("rlhf.training.ppo.trainer.load_run", pytest.fail)
+def checked(folder, tmp_path, address):
+    """What is checked before a model loads, of a run with this rollout server."""
+    made = settings(
+        output_dir=str(tmp_path / "run"),
+        model_name_or_path=str(folder / "policy"),
+        reward=[f"{folder}/reward.py:vowels"],
+        rollout_engine="vllm",
+        rollout_server=address,
+        **DEFAULTS,
+    )
+    rewards = parse_rewards(made.reward.reward)
+    return check_run(made, rewards, world_size=1, prompts=["Where is the ball?"] * 4)
+
+
+def test_unusable_server_ends_the_run_before_models_load(folder, tmp_path, serve):
     with raises("engine-lost", "rollout_server=http://127.0.0.1:9"):
-        trainer(folder, tmp_path / "run", rollout_engine="vllm", rollout_server=address)
+        checked(folder, tmp_path, "http://127.0.0.1:9/")
+    other = FakeServer(make_model(tmp_path / "other", "qwen2"))
+    with raises("tokenizer-mismatch", other.address):
+        checked(folder, tmp_path, other.address)
+    other.close()
+    assert checked(folder, tmp_path, serve()["rollout_server"]).world_size == 1
 
 
 def test_lost_server_leaves_the_last_checkpoint(folder, tmp_path, serve):
