@@ -8,7 +8,7 @@ from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
 from rlhf.labels.candidates import candidates_of, check_counts
 from rlhf.labels.records import Candidate
-from rlhf.rollouts.chat_server import respond, run_together, served_models
+from rlhf.rollouts.chat_server import respond, respond_together, served_models
 from rlhf.rollouts.sample_journal import SampleJournal
 from rlhf.runtime.progress import progress
 
@@ -77,7 +77,7 @@ def sample_from_server(
             journal.add(job.prompt, job.number, [response.response])
             advance(1)
 
-        run_together(ask, _missing(journal, len(rows), num_responses))
+        respond_together(ask, _missing(journal, len(rows), num_responses), advance)
     return candidates_of(journal, rows, authors)
 
 

@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.rollouts.http import NoModels, listed_models, request
 from rlhf.runtime.http import Rejected
+from rlhf.runtime.parallel import run_together
 from rlhf.types import Prompt, Tools
 
 AT_ONCE = 16  # requests that wait for an answer
@@ -154,14 +154,14 @@ def respond(
         ) from error
 
 
-def run_together(work: Callable[[Job], Done], jobs: Iterable[Job]) -> list[Done]:
-    """The results of the jobs, AT_ONCE at a time; after an error those that wait never start."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            return list(pool.map(work, jobs))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def respond_together(
+    work: Callable[[Job], Done],
+    jobs: Sequence[Job],
+    advance: Callable[[int], object] = lambda count: None,
+) -> list[Done]:
+    """The results of jobs that call `respond`, AT_ONCE at a time, as in `run_together`."""
+    ended = dict(run_together(work, jobs, at_once=AT_ONCE, advance=advance))
+    return [ended[index] for index in range(len(jobs))]
 
 
 def _answer(served: ServedModel, content: Mapping[str, object]) -> Any:

@@ -20,6 +20,7 @@ from rlhf.rollouts.config import RolloutConfig
 from rlhf.rollouts.http import NoModels, listed_models, request
 from rlhf.runtime.http import Rejected
 from rlhf.runtime.launcher import own_environment
+from rlhf.runtime.progress import waiting
 
 SECONDS_TO_START, SECONDS_TO_END = 1200.0, 20.0
 LINES_OF_LOG = 15
@@ -184,14 +185,15 @@ def wait_until_ready(server: Server) -> None:
         ConfigError: the server ended while it started, or does not answer in time.
     """
     end = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < end:
-        try:
-            request(server.address, "/v1/models", timeout=10)
-            return
-        except (TrainingError, Rejected):
-            if server.process is not None and server.process.poll() is not None:
-                break
-        time.sleep(0.5)
+    with waiting("waiting for vLLM to start"):
+        while time.monotonic() < end:
+            try:
+                request(server.address, "/v1/models", timeout=10)
+                return
+            except (TrainingError, Rejected):
+                if server.process is not None and server.process.poll() is not None:
+                    break
+            time.sleep(0.5)
     assert server.log is not None
     status = None if server.process is None else server.process.poll()
     ended = f"did not answer in {SECONDS_TO_START:.0f} s" if status is None else (

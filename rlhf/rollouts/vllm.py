@@ -7,7 +7,6 @@ VLLM_SERVER_DEV_MODE=1.
 
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ from rlhf.rollouts.responses import EngineResponse, as_generated
 from rlhf.rollouts.server import Server
 from rlhf.runtime.distributed import on_main_process
 from rlhf.runtime.http import Rejected
-from rlhf.runtime.progress import progress
+from rlhf.runtime.parallel import run_together
+from rlhf.runtime.process_activity import excused
+from rlhf.runtime.progress import progress, waiting
 from rlhf.types import PromptBatch
 
 SECONDS_TO_RELOAD = 1800.0
@@ -72,24 +73,18 @@ class VLLMEngine:
     def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
         """See `RolloutEngine`. A request for each prompt, all of them at the same time."""
         self._wake_up()
-        first_rows = _first_rows(batch.group_ids.tolist())
         rows: list[EngineResponse | None] = [None] * len(batch.prompts)
-        with (
-            ThreadPoolExecutor(AT_ONCE) as pool,
-            progress("responses of the rollout server", len(rows)) as advance,
-        ):
-            asked = {
-                pool.submit(self._complete, batch, range(start, end), sampling): range(start, end)
-                for start, end in first_rows
-            }
-            try:
-                for done in as_completed(asked):
-                    for row, response in zip(asked[done], done.result(), strict=True):
-                        rows[row] = response
-                    advance(len(asked[done]))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        parts = [range(start, end) for start, end in _first_rows(batch.group_ids.tolist())]
+
+        def complete(part: range) -> Sequence[EngineResponse]:
+            return self._complete(batch, part, sampling)
+
+        with progress("responses of the rollout server", len(rows)) as advance:
+            asked = run_together(complete, parts, at_once=AT_ONCE, advance=advance)
+            for index, responses in asked:
+                for row, response in zip(parts[index], responses, strict=True):
+                    rows[row] = response
+                advance(len(parts[index]))
         self._sleep()
         return as_generated(
             [row for row in rows if row is not None],
@@ -142,10 +137,12 @@ class VLLMEngine:
         self.asleep = True
 
     def _post(self, path: str, content: object, *, purpose: str) -> None:
-        self._checked(
-            lambda: request(self.server.address, path, content, timeout=SECONDS_TO_RELOAD),
-            purpose=purpose,
-        )
+        # The other processes wait meanwhile, and this one does nothing.
+        with excused(), waiting(f"waiting for the rollout server to {purpose}"):
+            self._checked(
+                lambda: request(self.server.address, path, content, timeout=SECONDS_TO_RELOAD),
+                purpose=purpose,
+            )
 
     def _checked(self, ask: Callable[[], Any], *, purpose: str) -> Any:
         """The answer of the server; its own end comes before a lost connection."""

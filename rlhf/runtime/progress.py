@@ -1,6 +1,7 @@
 """The progress of a long pass: a bar on a terminal, lines in a file."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ SECONDS = 15.0  # between two lines; a shorter pass prints none
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A function that takes the number of further items that are done.
+    """A function that takes the number of further items that are done; 0 shows the time.
 
     On a terminal it moves a bar with the time that is left. Elsewhere it prints a line every
     `SECONDS`. The main process prints, and nothing is printed if the logger `rlhf` is above INFO.
@@ -28,9 +29,31 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
         from tqdm import tqdm  # type: ignore[import-untyped]
 
         with tqdm(total=total, initial=done, desc=title, leave=False) as bar:
-            yield bar.update
+
+            def move(count: int) -> None:
+                bar.update(count)
+                if not count:
+                    bar.refresh()  # the time that has passed
+
+            yield move
     else:
         yield _Lines(title, total, done).add
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Prints a line every `SECONDS` while the block waits for something without parts to count."""
+    began, ended = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        while not ended.wait(SECONDS):
+            print_once(f"{title}: {time.monotonic() - began:.0f} s")
+
+    threading.Thread(target=show, name="rlhf-waiting", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 class _Lines:

@@ -7,7 +7,7 @@ from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.record_journal import RecordJournal
 from rlhf.evaluation.core.records import Record
 from rlhf.manifest import hash_text
-from rlhf.rollouts.chat_server import ServedModel, respond, run_together, served_models
+from rlhf.rollouts.chat_server import ServedModel, respond, respond_together, served_models
 from rlhf.runtime.progress import progress
 from rlhf.types import PromptRow
 
@@ -86,4 +86,4 @@ def served_records(
             advance(1)
             return record
 
-        return run_together(ask, jobs)
+        return respond_together(ask, jobs, advance)

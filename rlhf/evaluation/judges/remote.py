@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from rlhf.errors import ConfigError, TrainingError
@@ -11,6 +10,7 @@ from rlhf.evaluation.core.study_config import KEY_OF_FIELD, StudyConfig
 from rlhf.evaluation.judges.llm import is_address, judge_prompt, read_verdict, truncation_warning
 from rlhf.evaluation.judges.pairwise import AnonymousPair, CompareFunction
 from rlhf.evaluation.judges.requests import KEY, Failure, send
+from rlhf.runtime.parallel import run_together
 from rlhf.types import JSON, JSONObject
 
 TRIAL = AnonymousPair(prompt="What is 2 + 2?", first="It is 4.", second="It is 5.")
@@ -108,8 +108,11 @@ def remote_judge(judge: RemoteJudge, log: Log) -> CompareFunction:
     """
 
     def compare(pairs: Sequence[AnonymousPair]) -> list[str | None]:
-        with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
-            replies = list(pool.map(lambda pair: _send_or_raise(judge, pair), pairs))
+        def ask(pair: AnonymousPair) -> tuple[JSON, Failure | None]:
+            return _send_or_raise(judge, pair)
+
+        ended = dict(run_together(ask, pairs, at_once=_CONCURRENT_REQUESTS))
+        replies = [ended[index] for index in range(len(pairs))]
         failures = [failure for _, failure in replies if failure is not None]
         if replies and len(failures) == len(replies):
             raise TrainingError(_message(judge, failures[0]), code="judge-failed")

@@ -15,7 +15,7 @@ from rlhf.models.generation.generate import (
     generate,
     prompt_batch,
 )
-from rlhf.rollouts.chat_server import ServedModel, respond, run_together
+from rlhf.rollouts.chat_server import ServedModel, respond, respond_together
 from rlhf.runtime.progress import progress
 from rlhf.types import Prompt, PromptBatch
 
@@ -77,7 +77,7 @@ def served_model(served: ServedModel, template_kwargs: Mapping[str, object] | No
                     kept.add(rows[place], response.text)
                 advance(1)
 
-            run_together(ask, range(len(prompts)))
+            respond_together(ask, range(len(prompts)), advance)
         return kept_texts(suite, prompts, rows, seed, kept)
 
     return respond_all

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rlhf.errors import ConfigError
 from rlhf.labels.web.config import LabelServerConfig
-from rlhf.rollouts.chat_server import respond, run_together, served_models
+from rlhf.rollouts.chat_server import respond, respond_together, served_models
 
 if TYPE_CHECKING:
     from rlhf.labels.web.live_sampling import Sampler
@@ -77,6 +77,6 @@ def _server_sampler(config: LabelServerConfig) -> "Sampler":
             )
             return response.response, model.model
 
-        return run_together(ask, range(config.num_responses))
+        return respond_together(ask, range(config.num_responses))
 
     return sample
