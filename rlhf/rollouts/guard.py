@@ -2,9 +2,11 @@
 
     python -m rlhf.rollouts.guard PID COMMAND...
 
-A run that is killed cannot end its server, which would keep the memory of the GPU.
+A run that is killed cannot end its server, which would keep the memory of the GPU. Nor can a server
+that is killed end its engine, which is a process of its own.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +22,8 @@ SECONDS_TO_END = 15.0
 def main() -> int:
     """Start the command; return its status, or end it with the watched process."""
     watched = psutil.Process(int(sys.argv[1]))
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()  # the server's processes are those of this group
     server = subprocess.Popen(sys.argv[2:])
     signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
     while server.poll() is None:
@@ -27,6 +31,7 @@ def main() -> int:
             _end(server)
             return 1
         time.sleep(POLL_SECONDS)
+    _kill_others()
     return server.returncode
 
 
@@ -38,16 +43,19 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server and the processes that it started, which are of this session."""
-    children = psutil.Process(server.pid).children(recursive=True)
+    """End the server and the processes that it started."""
     server.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        os.kill(server.pid, signal.SIGKILL)
-    for child in children:
-        if child.is_running():
-            child.kill()
+    _kill_others()
+
+
+def _kill_others() -> None:
+    """Kill the other processes of this group: those of a killed server have another parent."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if process.pid != os.getpid() and os.getpgid(process.pid) == os.getpgrp():
+                process.kill()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The vLLM engine: what it asks a server, and what it does with wrong answers and lost servers."""
 
+import os
 import re
 import subprocess
 import sys
@@ -262,6 +263,24 @@ def test_server_ends_with_the_process_that_started_it(tmp_path):
     needs.wait()
     assert guard.wait(20) == 1
     assert not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE
+
+
+def test_engine_of_a_killed_server_ends(tmp_path):
+    """vLLM computes in a process of its own, which goes on, with the memory, if the server dies."""
+    program = (
+        "import os, signal, subprocess, sys\n"
+        "engine = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(engine.pid))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-m", "rlhf.rollouts.guard", str(os.getpid())]
+    guard = subprocess.Popen([*command, sys.executable, "-c", program])
+    assert guard.wait(30) != 0
+    engine = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 20
+    while psutil.pid_exists(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_ended_server_is_reported_with_its_log(tmp_path):
