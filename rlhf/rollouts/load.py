@@ -1,8 +1,9 @@
 """The engine that a run's keys name."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 
 import torch
 from accelerate import PartialState
@@ -16,8 +17,10 @@ from rlhf.rollouts.server import Server, check_tokens, connected, started, wait_
 from rlhf.rollouts.vllm import VLLMEngine
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.nodes import spans_nodes
+from rlhf.runtime.run_lock import hold, was_abandoned
 
 MEMORY = Path("/dev/shm")
+PREFIX = "rlhf-rollouts-"
 LOG = "rollout_server.log"
 OPTIONS = ("--logprobs-mode", "processed_logprobs")  # those at the sampling temperature
 SLEEP = "--enable-sleep-mode"
@@ -110,4 +113,10 @@ def _weights_folder(folder: Path) -> Path:
         )
     if not PartialState().is_main_process:
         return folder
-    return Path(mkdtemp(prefix="rlhf-rollouts-", dir=MEMORY if MEMORY.is_dir() else None))
+    parent = MEMORY if MEMORY.is_dir() else Path(gettempdir())
+    for other in parent.glob(f"{PREFIX}*"):
+        if was_abandoned(other):  # a killed run's weights, which would stay in memory
+            shutil.rmtree(other, ignore_errors=True)
+    made = Path(mkdtemp(prefix=PREFIX, dir=parent))
+    hold(made)
+    return made

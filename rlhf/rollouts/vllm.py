@@ -28,6 +28,7 @@ from rlhf.runtime.http import Rejected
 from rlhf.runtime.parallel import run_together
 from rlhf.runtime.process_activity import excused
 from rlhf.runtime.progress import progress, waiting
+from rlhf.runtime.run_lock import release
 from rlhf.types import PromptBatch
 
 SECONDS_TO_RELOAD = 1800.0
@@ -97,6 +98,7 @@ class VLLMEngine:
         """End the server, where the run started it, and delete the folder of weights."""
         self.server.close()
         if PartialState().is_main_process:
+            release(self.folder)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _complete(

@@ -104,6 +104,17 @@ def check_not_locked(folder: Path) -> None:
         _wait_for_lock(file, folder, "shared")
 
 
+def was_abandoned(folder: Path) -> bool:
+    """Whether the process that held the folder was killed, so that it could not release it."""
+    path = folder.resolve() / LOCK
+    if path in _held:
+        return False
+    with contextlib.suppress(OSError), path.open(encoding="utf-8") as file:
+        # A new holder locks the file before it writes its name.
+        return _lock(file, fcntl.LOCK_SH) and _read(file) is not None
+    return False
+
+
 def _wait_for_lock(file: TextIO, folder: Path, mode: Literal["exclusive", "shared"]) -> None:
     """Lock the file; give up after PATIENCE_SECONDS."""
     end = time.monotonic() + PATIENCE_SECONDS

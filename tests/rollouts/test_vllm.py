@@ -14,6 +14,7 @@ import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import load_policy
+from rlhf.rollouts import load
 from rlhf.rollouts.config import RolloutConfig, check_rollouts
 from rlhf.rollouts.engine import Sampling
 from rlhf.rollouts.load import OPTIONS, load_engine
@@ -49,6 +50,15 @@ def engine_of(server, folder, **keys):
     made = VLLMEngine(connected(server.address), folder, dtype=torch.float32, **keys)
     made.update_weights(load_policy(server.folder))
     return made
+
+
+def loaded_engine(server, folder):
+    """The engine of a run with this server."""
+    return load_engine(
+        RolloutConfig(rollout_engine="vllm", rollout_server=server.address),
+        model="m", max_length=8, bf16=False, seed=0, folder=folder,
+        cuda_graphs=False, copies=False, texts=[], ids=[],
+    )  # fmt: skip
 
 
 def test_request_leaves_nothing_to_the_server():
@@ -281,6 +291,27 @@ def test_engine_of_a_killed_server_ends(tmp_path):
     while psutil.pid_exists(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_weights_of_a_killed_run_are_deleted(make_server, tmp_path, monkeypatch):
+    """Those of a run that goes on, and of another program, are not."""
+    monkeypatch.setattr(load, "MEMORY", tmp_path)
+    killed, other = tmp_path / "rlhf-rollouts-killed", tmp_path / "rlhf-rollouts-other"
+    other.mkdir()
+    killed.mkdir()
+    program = (
+        "import pathlib, sys, time; from rlhf.runtime.run_lock import hold\n"
+        f"hold(pathlib.Path({str(killed)!r})); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as run:
+        run.stdout.readline()
+        one = loaded_engine(make_server(), tmp_path)
+        assert killed.exists()
+        run.kill()
+    two = loaded_engine(make_server(), tmp_path)
+    assert {*tmp_path.iterdir()} == {one.folder, two.folder, other}
+    one.close(), two.close()
+    assert [*tmp_path.iterdir()] == [other]
 
 
 def test_ended_server_is_reported_with_its_log(tmp_path):
