@@ -4,8 +4,8 @@
         --num_responses 1 --temperature 0 --max_new_tokens 768
     python recipes/instructions/score.py before=before.jsonl after=after.jsonl
 
-A second table has the kinds of constraints. `rlhf evaluate --suite` keeps prompts and responses:
-give it the rows of the prompts too, and name the models as in that run.
+A second table counts the kinds of constraints. The answers of `rlhf evaluate --suite` lack the
+constraints: add the file of the prompts, and name the models as in that run.
 
     python recipes/instructions/score.py before=runs/ifeval/suite_answers.jsonl \\
         after=runs/ifeval/suite_answers.jsonl --rows ifeval.jsonl
@@ -105,13 +105,24 @@ def read(path: Path, model: str, asked: Mapping[str, Row]) -> list[Row]:
         path: written by `rlhf sample` or `rlhf evaluate --suite`.
         model: whose responses, where the file has those of several.
         asked: rows with the constraints, by prompt; empty if the file has them.
+
+    Raises:
+        ConfigError: no response of the model, or one to a prompt without constraints.
     """
     # Bytes: a response may contain U+2028, which ends a line of a str and not in JSON.
     rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-    rows = [row for row in rows if row.get("model", model) == model]
+    own = [row for row in rows if row.get("model", model) == model]
+    if not own:
+        models = ", ".join(sorted({row["model"] for row in rows})) or "no responses"
+        raise ConfigError(f"{path} has {models}, not {model}; write MODEL=FILE.", code="bad-value")
     if asked:
-        rows = [{**asked[row["prompt"]], **row} for row in rows]
-    return sorted(rows, key=lambda row: json.dumps(row["prompt"]))
+        own = [{**asked.get(row["prompt"], {}), **row} for row in own]
+    if not all("instruction_id_list" in row or "constraints" in row for row in own):
+        raise ConfigError(
+            f"{path} has prompts without constraints; add --rows with the file of the prompts.",
+            code="missing-key",
+        )
+    return sorted(own, key=lambda row: json.dumps(row["prompt"]))
 
 
 def read_asked(path: Path | None) -> dict[str, Row]:
@@ -178,6 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--rows", type=Path, help="rows of the prompts, if FILE has no constraints")
     options = parser.parse_args(argv)
+    if options.rows is not None and not options.rows.is_file():
+        parser.error(f"--rows {options.rows} is not a file; give the file of the prompts.")
     asked = read_asked(options.rows)
     scored: dict[str, Scored] = {}
     prompts: list[str] = []
@@ -186,12 +199,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = Path(file or name)
         if not path.is_file():
             parser.error(f"{path} is not a file; make it with rlhf sample.")
-        rows = read(path, name, asked)
-        of_file = [json.dumps(row["prompt"]) for row in rows]
-        if prompts and of_file != prompts:
-            parser.error(f"{item}: its prompts differ from those of the first file.")
-        prompts = of_file
         try:
+            rows = read(path, name, asked)
+            of_file = [json.dumps(row["prompt"]) for row in rows]
+            if prompts and of_file != prompts:
+                parser.error(f"{item}: its prompts differ from those of the first file.")
+            prompts = of_file
             is_ifeval = "instruction_id_list" in rows[0]
             scored[name] = Scored(
                 rows, check_benchmark(rows, name) if is_ifeval else check_own(rows)

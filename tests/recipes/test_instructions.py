@@ -228,6 +228,22 @@ def test_score_takes_the_answers_of_a_suite_with_the_rows_of_its_prompts(tmp_pat
     assert capsys.readouterr().out.splitlines()[-1] == "| no_commas | 1 | 0 | 1 |"
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("c", [], "has a, b, not c; write MODEL=FILE"),
+        ("a", [], "prompts without constraints; add --rows"),
+        ("a", ["--rows", "no.jsonl"], "--rows no.jsonl is not a file"),
+    ],
+)
+def test_score_names_what_the_answers_of_a_suite_lack(tmp_path, capsys, name, more, message):
+    answers = [{"model": model, "prompt": "p", "responses": ["x"]} for model in "ab"]
+    (tmp_path / "answers").write_text("\n".join(map(json.dumps, answers)))
+    with pytest.raises(SystemExit, match="2"):
+        score_main([f"{name}={tmp_path / 'answers'}", *more])
+    assert message in capsys.readouterr().err
+
+
 def test_score_rejects_files_of_other_prompts(tmp_path):
     row = {"constraints": [{"kind": "no_commas", "values": []}], "responses": ["a"]}
     for name in ("first", "second"):
