@@ -167,7 +167,7 @@ def test_slow_server_is_waited_for_with_progress_shown(make_server, tmp_path, mo
     lines = capsys.readouterr().out.splitlines()
     counts = [int(re.search(r"rollout server: (\d) of 9", line)[1]) for line in lines]
     assert counts == sorted(counts)
-    assert (counts[0], counts[-1] >= 6) == (0, True)
+    assert {0, 3, 6} <= set(counts) <= {0, 3, 6, 9}
 
 
 def test_slow_reload_is_shown(make_server, tmp_path, monkeypatch, capsys):
